@@ -1,0 +1,280 @@
+//! The HTTP client: the one way out of an instance.
+//!
+//! Every request goes through the same checks (URL, scheme, the addresses dialled) and the
+//! same limits (time, header section, body, redirects). HTTP/1.1 with a small pool of
+//! kept connections over an injected [`Dial`], so that a simulator can stand in for the network.
+
+mod address;
+mod connect;
+mod dial;
+mod error;
+mod message;
+mod options;
+mod target;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fedsx_kernel::runtime::Clock;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HOST, HeaderMap, HeaderValue, LOCATION, USER_AGENT,
+};
+use hyper::{Method, StatusCode};
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::timeout;
+
+use connect::Connector;
+use target::{Target, shorten};
+use tls::Tls;
+
+pub use address::is_public;
+pub use dial::{BoxedStream, Dial, Stream, TcpDial};
+pub use error::{ClientError, ConnectFailure, FailureClass, SignError};
+pub use message::{Request, Response, SignRequest};
+pub use options::ClientOptions;
+
+/// Kept connections are given up before the 5 s after which common servers close them, so that
+/// a request seldom meets a connection that is just being closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// How many idle connections to one host are kept.
+const MAX_IDLE_PER_HOST: usize = 8;
+/// The HTTP library does not work with a smaller buffer, in bytes.
+const MIN_HEADER_BYTES: usize = 8192;
+
+/// Sends requests. Clones are cheap and share connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    options: Arc<ClientOptions>,
+    user_agent: HeaderValue,
+    pool: Pool<Connector, Full<Bytes>>,
+}
+
+impl Client {
+    /// A client that connects through `dial` and judges certificates by `clock`.
+    pub fn new(options: ClientOptions, dial: Arc<dyn Dial>, clock: Arc<dyn Clock>) -> Self {
+        Self::assemble(options, dial, Tls::new(clock))
+    }
+
+    fn assemble(options: ClientOptions, dial: Arc<dyn Dial>, tls: Tls) -> Self {
+        let connector =
+            Connector { dial, tls: Arc::new(tls), connect_timeout: options.connect_timeout };
+        let pool = Pool::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
+            .http1_max_headers(options.max_headers)
+            .http1_max_buf_size(options.max_header_bytes.max(MIN_HEADER_BYTES))
+            .build(connector);
+        let user_agent = options.user_agent_value();
+        Self { options: Arc::new(options), user_agent, pool }
+    }
+
+    /// The options that this client works by.
+    pub fn options(&self) -> &ClientOptions {
+        &self.options
+    }
+
+    /// The same client (and connections) with another limit on bodies, in bytes.
+    #[must_use]
+    pub fn with_body_limit(&self, max_body_bytes: usize) -> Self {
+        let options = ClientOptions { max_body_bytes, ..ClientOptions::clone(&self.options) };
+        Self { options: Arc::new(options), ..self.clone() }
+    }
+
+    /// Sends one request and reads the answer, whatever its status; follows no redirect.
+    ///
+    /// `Host` and `Accept-Encoding: identity` are set here, `User-Agent` where it is missing; a
+    /// signer that covers `Host` must use the authority of the URL, without a default port.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError::class`]. Where [`ClientError::status`] is there, the peer had answered.
+    pub async fn send(&self, request: Request) -> Result<Response, ClientError> {
+        let Request { method, url, mut headers, body } = request;
+        let target = Target::parse(&url, self.options.allow_http)?;
+        self.complete(&mut headers, &target);
+        let mut status = None;
+        let outcome = timeout(self.options.request_timeout, async {
+            let answer = self.exchange(&target, method, headers, body).await?;
+            status = Some(answer.status());
+            self.read(answer, &target).await
+        })
+        .await;
+        outcome.unwrap_or_else(|_| Err(self.too_slow(status)))
+    }
+
+    /// Fetches a URL and reads the answer, whatever its status; follows redirects.
+    ///
+    /// Every target of a redirect is checked like the first URL and signed anew. The time limit
+    /// covers all of it. A connection that breaks before an answer begins is tried once more.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError::class`].
+    pub async fn get(
+        &self,
+        url: &str,
+        accept: &str,
+        sign: Option<&dyn SignRequest>,
+    ) -> Result<Response, ClientError> {
+        let accept = HeaderValue::from_str(accept)
+            .map_err(|_| ClientError::InvalidRequest("Accept is not a field value".to_owned()))?;
+        let target = Target::parse(url, self.options.allow_http)?;
+        let mut status = None;
+        let outcome = timeout(
+            self.options.request_timeout,
+            self.follow(target, &accept, sign, &mut status),
+        )
+        .await;
+        outcome.unwrap_or_else(|_| Err(self.too_slow(status)))
+    }
+
+    async fn follow(
+        &self,
+        mut target: Target,
+        accept: &HeaderValue,
+        sign: Option<&dyn SignRequest>,
+        status: &mut Option<StatusCode>,
+    ) -> Result<Response, ClientError> {
+        let mut redirects = 0;
+        loop {
+            *status = None;
+            let answer = match self.fetch(&target, accept, sign).await {
+                // The server may have closed a kept connection just when we took it.
+                Err(ClientError::Interrupted { status: None, .. }) => {
+                    self.fetch(&target, accept, sign).await?
+                }
+                outcome => outcome?,
+            };
+            *status = Some(answer.status());
+            let Some(location) = redirect_of(&answer)? else {
+                check_encoding(&answer)?;
+                return self.read(answer, &target).await;
+            };
+            if redirects >= self.options.max_redirects {
+                let limit = self.options.max_redirects;
+                return Err(ClientError::TooManyRedirects { limit, url: shorten(&location) });
+            }
+            redirects += 1;
+            target = target.join(&location, self.options.allow_http).map_err(|refusal| {
+                ClientError::RedirectRefused {
+                    to: match &refusal {
+                        // Credentials are left out of this form.
+                        ClientError::InvalidUrl { url, .. } => url.clone(),
+                        _ => shorten(&location),
+                    },
+                    reason: refusal.to_string(),
+                }
+            })?;
+        }
+    }
+
+    async fn fetch(
+        &self,
+        target: &Target,
+        accept: &HeaderValue,
+        sign: Option<&dyn SignRequest>,
+    ) -> Result<hyper::Response<Incoming>, ClientError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, accept.clone());
+        self.complete(&mut headers, target);
+        if let Some(signer) = sign {
+            let signed = signer.sign(&Method::GET, &target.uri, None, &mut headers).await;
+            signed.map_err(|error| ClientError::Sign(error.into()))?;
+        }
+        self.exchange(target, Method::GET, headers, Bytes::new()).await
+    }
+
+    /// Sets the fields that every request has.
+    fn complete(&self, headers: &mut HeaderMap, target: &Target) {
+        headers.insert(HOST, target.host.clone());
+        // Compressed bodies could be far larger than their length on the wire.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
+    }
+
+    async fn exchange(
+        &self,
+        target: &Target,
+        method: Method,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<hyper::Response<Incoming>, ClientError> {
+        let mut request = hyper::Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = target.uri.clone();
+        *request.headers_mut() = headers;
+        let answer = self.pool.request(request).await;
+        answer.map_err(|error| ClientError::from_exchange(&error, None))
+    }
+
+    async fn read(
+        &self,
+        answer: hyper::Response<Incoming>,
+        target: &Target,
+    ) -> Result<Response, ClientError> {
+        let (head, mut incoming) = answer.into_parts();
+        let status = head.status;
+        let limit = self.options.max_body_bytes;
+        let announced = usize::try_from(incoming.size_hint().lower()).unwrap_or(usize::MAX);
+        if announced > limit {
+            return Err(ClientError::BodyTooLarge { limit, status });
+        }
+        let mut body = Vec::with_capacity(announced);
+        while let Some(frame) = incoming.frame().await {
+            let frame =
+                frame.map_err(|error| ClientError::from_exchange(&error, Some(status)))?;
+            let Some(data) = frame.data_ref() else { continue };
+            if data.len() > limit.saturating_sub(body.len()) {
+                return Err(ClientError::BodyTooLarge { limit, status });
+            }
+            body.extend_from_slice(data);
+        }
+        Ok(Response {
+            status,
+            headers: head.headers,
+            body: body.into(),
+            final_url: target.url.to_string(),
+        })
+    }
+
+    fn too_slow(&self, status: Option<StatusCode>) -> ClientError {
+        ClientError::Timeout { after: self.options.request_timeout, status }
+    }
+}
+
+/// Where an answer redirects to; `None` where it does not.
+fn redirect_of(answer: &hyper::Response<Incoming>) -> Result<Option<String>, ClientError> {
+    if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let Some(location) = answer.headers().get(LOCATION) else { return Ok(None) };
+    match std::str::from_utf8(location.as_bytes()) {
+        Ok(location) => Ok(Some(location.to_owned())),
+        Err(_) => Err(ClientError::RedirectRefused {
+            to: shorten(&String::from_utf8_lossy(location.as_bytes())),
+            reason: "it is not UTF-8".to_owned(),
+        }),
+    }
+}
+
+/// Refuses a document in an encoding that was not asked for and that we do not undo.
+fn check_encoding(answer: &hyper::Response<Incoming>) -> Result<(), ClientError> {
+    let plain = answer
+        .headers()
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .all(|value| value.is_empty() || value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if plain || !answer.status().is_success() {
+        Ok(())
+    } else {
+        Err(ClientError::Protocol("it is compressed, though identity was asked for".to_owned()))
+    }
+}

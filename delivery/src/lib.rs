@@ -1,0 +1,5 @@
+//! fedsx delivery
+
+pub mod client;
+pub mod signature;
+pub mod webfinger;

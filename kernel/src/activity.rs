@@ -1,0 +1,328 @@
+//! The envelope: one activity with its identity.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::address::{MAX_URL_BYTES, origin_of};
+use crate::canonical::{self, CanonicalError};
+use crate::cid::Cid;
+use crate::order::Order;
+
+/// An activity (ActivityStreams 2.0, section 4.2) as it stands on the wire, and its CID.
+///
+/// The CID is that of the canonical DAG-CBOR without `proof`, and without `id` where the id is
+/// `<origin of actor>/activities/<CID>`: such an activity certifies itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Activity {
+    document: Map<String, Value>,
+    cid: Cid,
+    certifies_itself: bool,
+}
+
+/// How an activity is stored: the hashed block, and what is not part of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Body {
+    /// Canonical DAG-CBOR; its hash is the CID.
+    #[serde(with = "serde_bytes_vec")]
+    pub block: Vec<u8>,
+    /// Whether the id follows from origin and CID, and is therefore not in the block.
+    pub certifies_itself: bool,
+    /// JSON text of the proof, if there is one.
+    pub proof: Option<String>,
+}
+
+mod serde_bytes_vec {
+    use serde::{Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(bytes)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl<'de> serde::de::Visitor<'de> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+                Ok(bytes)
+            }
+        }
+        d.deserialize_byte_buf(Bytes)
+    }
+}
+
+/// Why a document is not an activity.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ActivityError {
+    /// Not a JSON object.
+    #[error("an activity is a JSON object")]
+    NotAnObject,
+    /// A member that every activity has is missing or of the wrong kind.
+    #[error("{0}: {1}")]
+    Member(&'static str, &'static str),
+    /// No canonical encoding exists.
+    #[error(transparent)]
+    Canonical(#[from] CanonicalError),
+    /// The stored proof is not JSON.
+    #[error("the stored proof is not JSON: {0}")]
+    StoredProof(serde_json::Error),
+}
+
+impl Activity {
+    /// Reads an activity as received; the document must be in normal form ([`crate::json`]).
+    pub fn from_document(document: Value) -> Result<Self, ActivityError> {
+        let Value::Object(document) = document else { return Err(ActivityError::NotAnObject) };
+        let id = string_member(&document, "id")
+            .ok_or(ActivityError::Member("id", "must be a string"))?
+            .to_owned();
+        if origin_of(&id).is_none() {
+            return Err(ActivityError::Member("id", "must be an http or https URL"));
+        }
+        check_shape(&document)?;
+        let actor = actor_of(&document).unwrap_or_default();
+        let mut hashed = document.clone();
+        hashed.remove("proof");
+        hashed.remove("id");
+        let without_id = cid_of(&hashed)?;
+        let certifies_itself = origin_of(actor)
+            .is_some_and(|origin| id == format!("{origin}/activities/{without_id}"));
+        let cid = if certifies_itself {
+            without_id
+        } else {
+            hashed.insert("id".into(), Value::String(id));
+            cid_of(&hashed)?
+        };
+        Ok(Self { document, cid, certifies_itself })
+    }
+
+    /// Gives a new activity of ours its identity. `content` has neither `id` nor `proof`.
+    pub fn seal(mut content: Map<String, Value>) -> Result<Self, ActivityError> {
+        content.remove("id");
+        content.remove("proof");
+        check_shape(&content)?;
+        let cid = cid_of(&content)?;
+        let origin = origin_of(actor_of(&content).unwrap_or_default())
+            .ok_or(ActivityError::Member("actor", "must be an http or https URL"))?;
+        content.insert("id".into(), Value::String(format!("{origin}/activities/{cid}")));
+        Ok(Self { document: content, cid, certifies_itself: true })
+    }
+
+    /// The same activity with its proof; the proof is not part of the identity.
+    #[must_use]
+    pub fn with_proof(mut self, proof: Value) -> Self {
+        self.document.insert("proof".into(), proof);
+        self
+    }
+
+    /// Reads a stored body back.
+    pub fn from_body(body: &Body) -> Result<Self, ActivityError> {
+        let Value::Object(mut document) = canonical::from_dag_cbor(&body.block)? else {
+            return Err(ActivityError::NotAnObject);
+        };
+        let cid = Cid::of_block(&body.block);
+        if body.certifies_itself {
+            let origin = origin_of(actor_of(&document).unwrap_or_default())
+                .ok_or(ActivityError::Member("actor", "must be an http or https URL"))?;
+            document.insert("id".into(), Value::String(format!("{origin}/activities/{cid}")));
+        }
+        if let Some(proof) = &body.proof {
+            let proof = serde_json::from_str(proof).map_err(ActivityError::StoredProof)?;
+            document.insert("proof".into(), proof);
+        }
+        Ok(Self { document, cid, certifies_itself: body.certifies_itself })
+    }
+
+    /// The form in which the activity is stored.
+    pub fn to_body(&self) -> Result<Body, ActivityError> {
+        let mut hashed = self.document.clone();
+        let proof = hashed.remove("proof").map(|proof| proof.to_string());
+        if self.certifies_itself {
+            hashed.remove("id");
+        }
+        let block = canonical::to_dag_cbor(&Value::Object(hashed))?;
+        Ok(Body { block, certifies_itself: self.certifies_itself, proof })
+    }
+
+    /// The identity.
+    pub fn cid(&self) -> &Cid {
+        &self.cid
+    }
+
+    /// Whether the id follows from the content.
+    pub fn certifies_itself(&self) -> bool {
+        self.certifies_itself
+    }
+
+    /// All members as on the wire.
+    pub fn document(&self) -> &Map<String, Value> {
+        &self.document
+    }
+
+    /// The wire form as a JSON value.
+    pub fn to_value(&self) -> Value {
+        Value::Object(self.document.clone())
+    }
+
+    /// A member by name.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.document.get(name)
+    }
+
+    /// The `id`.
+    pub fn id(&self) -> &str {
+        string_member(&self.document, "id").unwrap_or_default()
+    }
+
+    /// The verb: `type`, or the first of several.
+    pub fn kind(&self) -> &str {
+        kind_of(&self.document).unwrap_or_default()
+    }
+
+    /// The id of the author.
+    pub fn actor(&self) -> &str {
+        actor_of(&self.document).unwrap_or_default()
+    }
+
+    /// The `object` as it stands.
+    pub fn object(&self) -> Option<&Value> {
+        self.document.get("object")
+    }
+
+    /// The id of the object, whether it is embedded or only named.
+    pub fn object_id(&self) -> Option<&str> {
+        self.object().and_then(id_of)
+    }
+
+    /// The proof, if there is one.
+    pub fn proof(&self) -> Option<&Value> {
+        self.document.get("proof")
+    }
+
+    /// `(epoch, seq)` where the author numbers statements.
+    pub fn position(&self) -> Option<(u64, u64)> {
+        if !self.certifies_itself {
+            return None;
+        }
+        let seq = self.document.get("seq")?.as_u64()?;
+        let epoch = self.document.get("epoch").and_then(Value::as_u64).unwrap_or(0);
+        Some((epoch, seq))
+    }
+
+    /// `published` in milliseconds since 1970.
+    pub fn published_ms(&self) -> Option<i64> {
+        time_ms(self.document.get("published"))
+    }
+
+    /// Where this statement stands among those of its author.
+    pub fn order(&self) -> Order {
+        match self.position() {
+            Some((epoch, seq)) => Order::numbered(epoch, seq),
+            None => {
+                let of_object = self.object().and_then(|object| {
+                    time_ms(object.get("updated")).or_else(|| time_ms(object.get("published")))
+                });
+                let own = time_ms(self.document.get("updated")).or_else(|| self.published_ms());
+                Order::timed(of_object.max(own).unwrap_or(0))
+            }
+        }
+    }
+
+    /// Everyone named in `to` and `cc`, in order, each once.
+    pub fn audience(&self) -> Vec<&str> {
+        let mut seen = Vec::new();
+        for member in ["to", "cc", "audience"] {
+            for id in ids_in(self.document.get(member)) {
+                if !seen.contains(&id) {
+                    seen.push(id);
+                }
+            }
+        }
+        seen
+    }
+}
+
+/// The id of a value that is a string or an object with an `id`.
+pub fn id_of(value: &Value) -> Option<&str> {
+    match value {
+        Value::String(id) => Some(id),
+        Value::Object(members) => string_member(members, "id"),
+        _ => None,
+    }
+}
+
+/// The `type` of an object, or the first of several.
+pub fn kind_of(members: &Map<String, Value>) -> Option<&str> {
+    match members.get("type")? {
+        Value::String(kind) => Some(kind),
+        Value::Array(kinds) => kinds.iter().find_map(Value::as_str),
+        _ => None,
+    }
+}
+
+/// The ids in a member that is absent, one value or an array.
+pub fn ids_in(value: Option<&Value>) -> Vec<&str> {
+    match value {
+        None => Vec::new(),
+        Some(Value::Array(items)) => items.iter().filter_map(id_of).collect(),
+        Some(one) => id_of(one).into_iter().collect(),
+    }
+}
+
+/// Reads an RFC 3339 time as milliseconds since 1970.
+pub fn time_ms(value: Option<&Value>) -> Option<i64> {
+    value?.as_str()?.parse::<jiff::Timestamp>().ok().map(|time| time.as_millisecond())
+}
+
+fn string_member<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    members.get(name).and_then(Value::as_str)
+}
+
+fn actor_of(members: &Map<String, Value>) -> Option<&str> {
+    members.get("actor").and_then(id_of)
+}
+
+fn check_shape(members: &Map<String, Value>) -> Result<(), ActivityError> {
+    let kind = kind_of(members).ok_or(ActivityError::Member("type", "must be a string"))?;
+    if kind.is_empty() || kind.len() > 128 {
+        return Err(ActivityError::Member("type", "must have 1 to 128 bytes"));
+    }
+    let actor = actor_of(members).ok_or(ActivityError::Member("actor", "must be an id"))?;
+    if origin_of(actor).is_none() {
+        return Err(ActivityError::Member("actor", "must be an http or https URL"));
+    }
+    for name in ["to", "cc", "bto", "bcc", "audience"] {
+        let fits = match members.get(name) {
+            None | Some(Value::Null) => true,
+            Some(Value::Array(items)) => items.iter().all(|item| id_of(item).is_some()),
+            Some(one) => id_of(one).is_some(),
+        };
+        if !fits {
+            return Err(ActivityError::Member("to", "to, cc, bto, bcc and audience hold ids"));
+        }
+    }
+    for name in ["seq", "epoch"] {
+        if members.get(name).is_some_and(|value| value.as_u64().is_none()) {
+            return Err(ActivityError::Member("seq", "seq and epoch are whole numbers from 0"));
+        }
+    }
+    for name in ["published", "updated"] {
+        if members.get(name).is_some() && time_ms(members.get(name)).is_none() {
+            return Err(ActivityError::Member("published", "must be an RFC 3339 time"));
+        }
+    }
+    if members.get("object").and_then(id_of).is_some_and(|id| id.len() > MAX_URL_BYTES) {
+        return Err(ActivityError::Member("object", "the id is too long"));
+    }
+    Ok(())
+}
+
+fn cid_of(members: &Map<String, Value>) -> Result<Cid, CanonicalError> {
+    Cid::of(&Value::Object(members.clone()))
+}

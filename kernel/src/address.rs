@@ -1,0 +1,209 @@
+//! Names and addresses: which URL belongs to which actor, activity and object.
+//!
+//! The syntax is part of an activity's identity (an id that equals
+//! `<origin of actor>/activities/<CID>` certifies itself), which is why it lives beside the
+//! envelope and not beside the routes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use url::Url;
+
+use crate::cid::Cid;
+
+/// The longest actor name, in bytes.
+pub const MAX_NAME_BYTES: usize = 64;
+/// The longest URL or id that is accepted anywhere, in bytes.
+pub const MAX_URL_BYTES: usize = 2048;
+
+/// The name of an actor that is hosted here: `[a-z0-9_]`, then also `.` and `-`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ActorName(String);
+
+/// Why a text is not an actor name.
+#[derive(Debug, Error)]
+#[error(
+    "{0:?} is not an actor name: 1 to {MAX_NAME_BYTES} of a-z, 0-9, '_', and after the first '.' and '-'"
+)]
+pub struct NameError(String);
+
+impl ActorName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ActorName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_';
+        let mut bytes = text.bytes();
+        let starts = bytes.next().is_some_and(plain);
+        let goes_on = bytes.all(|c| plain(c) || c == b'.' || c == b'-');
+        if starts && goes_on && text.len() <= MAX_NAME_BYTES {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NameError(text.chars().take(MAX_NAME_BYTES + 1).collect()))
+        }
+    }
+}
+
+impl TryFrom<String> for ActorName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<ActorName> for String {
+    fn from(name: ActorName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for ActorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ActorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ActorName({})", self.0)
+    }
+}
+
+/// The origin under which this instance is reached, without a slash at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base(String);
+
+/// Why a URL cannot be the base of an instance.
+#[derive(Debug, Error)]
+#[error(
+    "{0:?} is not an http or https origin such as https://example.org or http://localhost:9999"
+)]
+pub struct BaseError(String);
+
+impl Base {
+    /// The base as text: `scheme://host[:port]`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Host and port as they stand in an account (`acct:name@host[:port]`).
+    pub fn authority(&self) -> &str {
+        self.0.split_once("://").map_or(self.0.as_str(), |(_, authority)| authority)
+    }
+
+    /// The id of a hosted actor.
+    pub fn actor(&self, name: &ActorName) -> String {
+        format!("{}/actors/{name}", self.0)
+    }
+
+    /// A collection or key of a hosted actor, such as `inbox` or `keys`.
+    pub fn of_actor(&self, name: &ActorName, what: &str) -> String {
+        format!("{}/actors/{name}/{what}", self.0)
+    }
+
+    /// The inbox that all hosted actors share.
+    pub fn shared_inbox(&self) -> String {
+        format!("{}/inbox", self.0)
+    }
+
+    /// The id of an activity of one of our actors.
+    pub fn activity(&self, cid: &Cid) -> String {
+        format!("{}/activities/{cid}", self.0)
+    }
+
+    /// The id of an object made here, from its 128 random bits.
+    pub fn object(&self, random: &[u8; 16]) -> String {
+        format!("{}/objects/{}", self.0, hex::encode(random))
+    }
+
+    /// The name of the hosted actor with this id; `None` for every other URL.
+    pub fn name_of(&self, id: &str) -> Option<ActorName> {
+        id.strip_prefix(self.0.as_str())?.strip_prefix("/actors/")?.parse().ok()
+    }
+
+    /// Whether a URL belongs to this instance.
+    pub fn is_local(&self, url: &str) -> bool {
+        origin_of(url).is_some_and(|origin| origin == self.0)
+    }
+}
+
+impl FromStr for Base {
+    type Err = BaseError;
+
+    fn from_str(text: &str) -> Result<Self, BaseError> {
+        let fail = || BaseError(text.to_owned());
+        let trimmed = text.strip_suffix('/').unwrap_or(text);
+        let origin = origin_of(trimmed).ok_or_else(fail)?;
+        let url = Url::parse(trimmed).map_err(|_| fail())?;
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        if bare { Ok(Self(origin)) } else { Err(fail()) }
+    }
+}
+
+impl fmt::Display for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Scheme, host and port of an http(s) URL (`https://example.org:8443`, default ports left out);
+/// `None` for anything else, and for URLs with credentials or beyond [`MAX_URL_BYTES`].
+pub fn origin_of(url: &str) -> Option<String> {
+    if url.len() > MAX_URL_BYTES {
+        return None;
+    }
+    let parsed = Url::parse(url).ok()?;
+    let web = matches!(parsed.scheme(), "http" | "https") && parsed.has_host();
+    let plain = parsed.username().is_empty() && parsed.password().is_none();
+    (web && plain).then(|| parsed.origin().ascii_serialization())
+}
+
+/// Whether two ids are of one origin (FEP-fe34).
+pub fn same_origin(a: &str, b: &str) -> bool {
+    matches!((origin_of(a), origin_of(b)), (Some(a), Some(b)) if a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["alice", "a", "a.b-c_9", "0x"] {
+            assert!(good.parse::<ActorName>().is_ok(), "{good}");
+        }
+        for bad in ["", "Alice", ".a", "-a", "a/b", "a b", "ä", &"a".repeat(65)] {
+            assert!(bad.parse::<ActorName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn bases() {
+        let base: Base = "http://localhost:9999/".parse().expect("base");
+        assert_eq!(base.as_str(), "http://localhost:9999");
+        assert_eq!(base.authority(), "localhost:9999");
+        let https: Base = "https://example.org:443".parse().expect("base");
+        assert_eq!(https.as_str(), "https://example.org");
+        for bad in ["ftp://a", "http://a/b", "http://u:p@a", "a", "http://a?x", "http://"] {
+            assert!(bad.parse::<Base>().is_err(), "{bad}");
+        }
+        assert_eq!(
+            base.name_of("http://localhost:9999/actors/bob").map(String::from).as_deref(),
+            Some("bob")
+        );
+        assert!(base.name_of("http://localhost:9999/actors/bob/inbox").is_none());
+        assert!(base.name_of("http://localhost:99991/actors/bob").is_none());
+        assert!(base.is_local("http://localhost:9999/objects/1"));
+        assert!(!base.is_local("http://localhost:9998/objects/1"));
+    }
+}

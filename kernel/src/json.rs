@@ -1,0 +1,216 @@
+//! Strict JSON in: what we accept from outside, and the one normal form we keep.
+//!
+//! RFC 8259 with the restrictions of I-JSON (RFC 7493): no duplicate member names, and
+//! whole numbers only within ±(2^53-1). Depth and size are limited.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use thiserror::Error;
+
+/// The deepest nesting that is accepted.
+pub const MAX_DEPTH: usize = 64;
+/// The largest document that is accepted, in bytes.
+pub const MAX_BYTES: usize = 1024 * 1024;
+/// The largest whole number that every JSON reader keeps exactly (RFC 7493, section 2.2).
+pub const MAX_SAFE_INTEGER: i64 = 9_007_199_254_740_991;
+
+/// Why a JSON document was refused.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum JsonError {
+    /// More bytes than [`MAX_BYTES`].
+    #[error("the document has {0} bytes; at most {MAX_BYTES} are taken")]
+    TooLarge(usize),
+    /// Not JSON, or JSON that breaks one of the restrictions.
+    #[error("{0}")]
+    Malformed(#[from] serde_json::Error),
+    /// A number outside of what I-JSON allows.
+    #[error("the number {0} is outside of ±(2^53-1)")]
+    Number(String),
+    /// More than [`MAX_DEPTH`] nested arrays and objects.
+    #[error("more than {MAX_DEPTH} levels of nesting")]
+    Depth,
+}
+
+/// Parses one document and brings its numbers into normal form.
+pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
+    if bytes.len() > MAX_BYTES {
+        return Err(JsonError::TooLarge(bytes.len()));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = Strict { depth: 0 }.deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(value)
+}
+
+/// Brings a value that was built in memory into the same normal form.
+pub fn normalise(value: Value) -> Result<Value, JsonError> {
+    normalise_at(value, 0)
+}
+
+fn normalise_at(value: Value, depth: usize) -> Result<Value, JsonError> {
+    if depth > MAX_DEPTH {
+        return Err(JsonError::Depth);
+    }
+    Ok(match value {
+        Value::Number(number) => Value::Number(normal_number(&number)?),
+        Value::Array(items) => Value::Array(
+            items
+                .into_iter()
+                .map(|item| normalise_at(item, depth + 1))
+                .collect::<Result<_, _>>()?,
+        ),
+        Value::Object(members) => Value::Object(
+            members
+                .into_iter()
+                .map(|(name, member)| Ok((name, normalise_at(member, depth + 1)?)))
+                .collect::<Result<_, JsonError>>()?,
+        ),
+        other => other,
+    })
+}
+
+fn normal_number(number: &Number) -> Result<Number, JsonError> {
+    let outside = || JsonError::Number(number.to_string());
+    if let Some(whole) = number.as_i64() {
+        return if whole.unsigned_abs() <= MAX_SAFE_INTEGER.unsigned_abs() {
+            Ok(Number::from(whole))
+        } else {
+            Err(outside())
+        };
+    }
+    if number.is_u64() {
+        return Err(outside());
+    }
+    let float = number.as_f64().ok_or_else(outside)?;
+    normal_float(float).ok_or_else(outside)
+}
+
+fn normal_float(float: f64) -> Option<Number> {
+    if !float.is_finite() {
+        return None;
+    }
+    if float.fract() != 0.0 {
+        return Number::from_f64(float);
+    }
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+    if float.abs() <= MAX_SAFE_INTEGER as f64 { Some(Number::from(float as i64)) } else { None }
+}
+
+struct Strict {
+    depth: usize,
+}
+
+impl Strict {
+    fn deeper<E: serde::de::Error>(&self) -> Result<Self, E> {
+        if self.depth >= MAX_DEPTH {
+            return Err(E::custom(format_args!("more than {MAX_DEPTH} levels of nesting")));
+        }
+        Ok(Self { depth: self.depth + 1 })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Value, E> {
+        normal_number(&Number::from(value)).map(Value::Number).map_err(E::custom)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
+        normal_number(&Number::from(value)).map(Value::Number).map_err(E::custom)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        normal_float(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom(format_args!("the number {value} is outside of ±(2^53-1)")))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element_seed(self.deeper()?)? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some(name) = access.next_key::<String>()? {
+            let member = access.next_value_seed(self.deeper()?)?;
+            if members.contains_key(&name) {
+                return Err(A::Error::custom(format_args!("the member {name:?} stands twice")));
+            }
+            members.insert(name, member);
+        }
+        Ok(Value::Object(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        parse(text.as_bytes()).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn numbers_are_normal() {
+        let value = parse(b"[1, 1.0, -0.0, 1e2, 0.5, 9007199254740991]").expect("json");
+        assert_eq!(value.to_string(), "[1,1,0,100,0.5,9007199254740991]");
+    }
+
+    #[test]
+    fn restrictions_hold() {
+        assert!(refused("9007199254740992").contains("2^53-1"));
+        assert!(refused("1e300").contains("2^53-1"));
+        assert!(refused("18446744073709551615").contains("2^53-1"));
+        assert!(refused(r#"{"a":1,"a":2}"#).contains("twice"));
+        assert!(refused(r#"{"a":1,"\u0061":2}"#).contains("twice"));
+        refused("1e999");
+        refused("NaN");
+        refused(r#""\ud800""#);
+        refused("[1] x");
+        refused("");
+    }
+
+    #[test]
+    fn depth_is_limited() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(parse(nested(MAX_DEPTH).as_bytes()).is_ok());
+        assert!(refused(&nested(MAX_DEPTH + 1)).contains("nesting"));
+        refused(&nested(100_000));
+    }
+}

@@ -1,0 +1,68 @@
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::{SecretKey, Vault, VaultError};
+use crate::log::{StoreError, Table};
+use crate::runtime::Random;
+
+/// The private keys of an instance: sealed in the ledger, opened when something is to be signed.
+#[derive(Clone)]
+pub struct KeyRing {
+    vault: Arc<Vault>,
+    ledger: Arc<dyn Table>,
+}
+
+/// Why a private key could not be had or kept.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RingError {
+    /// There is no private half of this key here.
+    #[error("the private half of {0} is not here")]
+    Missing(String),
+    /// The vault refused.
+    #[error("{id}: {source}")]
+    Vault {
+        /// The key.
+        id: String,
+        /// Why.
+        source: VaultError,
+    },
+    /// The ledger failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl KeyRing {
+    /// A ring over a ledger.
+    pub fn new(vault: Vault, ledger: Arc<dyn Table>) -> Self {
+        Self { vault: Arc::new(vault), ledger }
+    }
+
+    /// Seals and keeps a private key. Durable after the log's next sync.
+    pub fn keep(&self, id: &str, key: &SecretKey, random: &dyn Random) -> Result<(), RingError> {
+        let sealed = self
+            .vault
+            .seal(id, key, random)
+            .map_err(|source| RingError::Vault { id: id.to_owned(), source })?;
+        Ok(self.ledger.apply(vec![(place(id), Some(sealed))])?)
+    }
+
+    /// The private half of a key.
+    pub fn secret(&self, id: &str) -> Result<SecretKey, RingError> {
+        let sealed =
+            self.ledger.get(&place(id))?.ok_or_else(|| RingError::Missing(id.to_owned()))?;
+        self.vault
+            .open(id, &sealed)
+            .map_err(|source| RingError::Vault { id: id.to_owned(), source })
+    }
+
+    /// Destroys the private half of a key.
+    pub fn destroy(&self, id: &str) -> Result<(), RingError> {
+        Ok(self.ledger.apply(vec![(place(id), None)])?)
+    }
+}
+
+fn place(id: &str) -> Vec<u8> {
+    [b"key\0".as_slice(), id.as_bytes()].concat()
+}

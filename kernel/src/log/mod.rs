@@ -1,0 +1,22 @@
+//! The append-only log.
+//!
+//! Bodies are stored once, by CID. An [`Entry`] puts a body into a stream: the outbox or inbox of
+//! a hosted actor, or the instance's own `local` stream. `stream_seq` is dense from 0, one body
+//! stands at most once in a stream, and `global_seq` only rises, from 1. [`Log`] is the service
+//! on top of a [`LogStore`]: one writer that commits in groups, and readers.
+
+mod entry;
+mod group;
+mod head;
+mod memory;
+mod service;
+mod sled_store;
+mod store;
+
+pub use entry::{Entry, Meta, Record, Stream, StreamError};
+pub use group::{Append, Appended, Guard, Once, Place};
+pub use head::{Head, HeadError, HeadFile};
+pub use memory::MemoryStorage;
+pub use service::{AppendError, Log, LogOptions, Pending};
+pub use sled_store::{OpenError, SledStorage};
+pub use store::{Batch, LogStore, OnceValue, Storage, StoreError, Table, TableWrite};

@@ -1,0 +1,376 @@
+//! From a delivery to an entry in an inbox.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::activity::Activity;
+use crate::address::{ActorName, origin_of, same_origin};
+use crate::cid::Cid;
+use crate::kernel::Shared;
+use crate::keys::{HistoryError, KeyHistory, PublicKey, Purpose};
+use crate::log::{Append, AppendError, Meta, Place};
+use crate::order::Order;
+use crate::proof::{self, ProofHead};
+use crate::refusal::{Problem, Refusal};
+use crate::rules::{Direction, Hosted};
+
+/// How far `published` may lie ahead of our clock, in milliseconds.
+pub const MAX_AHEAD_MS: i64 = 5 * 60 * 1000;
+
+/// A signature around a delivery that the server parsed, for the pipeline to judge.
+pub trait TransportSignature: Send + Sync {
+    /// The id of the key that signed.
+    fn key_id(&self) -> &str;
+    /// Whether the signature is by this key.
+    fn verify(&self, key: &PublicKey) -> Result<(), String>;
+    /// The same for every copy of one signed request, different for every other.
+    fn replay_key(&self) -> [u8; 32];
+}
+
+/// How an activity came.
+#[derive(Clone)]
+pub enum Transport {
+    /// Pushed without an HTTP signature.
+    Bare,
+    /// Pushed with an HTTP signature.
+    Signed(Arc<dyn TransportSignature>),
+    /// Fetched by us from this URL.
+    Fetched(String),
+}
+
+/// For whom it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Receivers {
+    /// The inbox of one actor.
+    Actor(ActorName),
+    /// The shared inbox: whoever it concerns.
+    Shared,
+}
+
+/// An activity that came from outside.
+pub struct Delivery {
+    /// The bytes.
+    pub body: Vec<u8>,
+    /// For whom.
+    pub receivers: Receivers,
+    /// How.
+    pub transport: Transport,
+    /// Whether it is history that we asked for.
+    pub backfilled: bool,
+}
+
+/// What became of a delivery that was not refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// Appended; durable.
+    Accepted {
+        /// The activity.
+        cid: Cid,
+        /// From this position on its effects are visible.
+        global_seq: u64,
+    },
+    /// Held before, in every inbox that it came for.
+    Already {
+        /// The activity that is held.
+        cid: Cid,
+    },
+    /// Well formed, and of no consequence: it ends something that was never here.
+    Ignored,
+}
+
+pub(crate) async fn receive(shared: &Arc<Shared>, delivery: Delivery) -> Result<Received, Refusal> {
+    let Ok(_permit) = shared.deliveries.try_acquire() else {
+        return Err(Refusal::new(Problem::Busy, "too many deliveries are under way"));
+    };
+    let Delivery { body, receivers, transport, backfilled } = delivery;
+    let activity = shape(&body)?;
+    let state = shared.log.state();
+    let receiver = receiver_id(shared, &receivers)?;
+    local_claim(shared, &activity)?;
+    shared.rules.sender(state, activity.actor(), receiver.as_deref())?;
+    if shared.rules.ignorable(state, &activity)? {
+        return Ok(Received::Ignored);
+    }
+    ahead(shared, &activity)?;
+    let verified_by = verify(shared, &activity, &transport).await?;
+    replay(shared, &transport)?;
+    let judgement = shared.rules.judge(state, &activity, Direction::Inbound)?;
+
+    let activity = Arc::new(activity);
+    let (rules, judged, earlier) = (shared.rules.clone(), activity.clone(), judgement.clone());
+    let append = Append {
+        activity: activity.clone(),
+        place: match receivers {
+            Receivers::Actor(name) => Place::Inboxes(vec![name]),
+            Receivers::Shared => Place::Concerned,
+        },
+        meta: Meta {
+            received_ms: shared.runtime.clock.now_ms(),
+            origin: origin_of(activity.actor()),
+            verified_by: Some(verified_by),
+            judged_by: judgement.judged_by,
+            backfilled,
+            ..Meta::default()
+        },
+        once: None,
+        guard: Some(Box::new(move |state| {
+            rules.confirm(state, &judged, Direction::Inbound, &earlier)
+        })),
+    };
+    match shared.log.append(append).await {
+        Ok(appended) if appended.already() => Ok(Received::Already { cid: appended.cid }),
+        Ok(appended) => {
+            Ok(Received::Accepted { cid: appended.cid, global_seq: appended.global_seq })
+        }
+        Err(AppendError::OtherVersion { id, held }) => {
+            tracing::warn!(%id, %held, differing = %activity.cid(), "a foreign id came with other content");
+            Ok(Received::Already { cid: held })
+        }
+        Err(AppendError::NobodyConcerned) => Ok(Received::Ignored),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn shape(body: &[u8]) -> Result<Activity, Refusal> {
+    let document = crate::json::parse(body).map_err(|e| match e {
+        crate::json::JsonError::TooLarge(_) => Refusal::new(Problem::TooLarge, e.to_string()),
+        other => Refusal::new(Problem::MalformedJson, other.to_string()),
+    })?;
+    let activity = Activity::from_document(document)
+        .map_err(|e| Refusal::new(Problem::InvalidActivity, e.to_string()))?;
+    if !same_origin(activity.id(), activity.actor()) {
+        return Err(Refusal::new(
+            Problem::WrongOrigin,
+            format!("{} is not of the origin of {}", activity.id(), activity.actor()),
+        ));
+    }
+    Ok(activity)
+}
+
+fn receiver_id(shared: &Shared, receivers: &Receivers) -> Result<Option<String>, Refusal> {
+    let Receivers::Actor(name) = receivers else { return Ok(None) };
+    match shared.rules.hosted(shared.log.state(), name)? {
+        Hosted::Active => Ok(Some(shared.options.base.actor(name))),
+        Hosted::Absent => Err(Refusal::new(Problem::UnknownActor, format!("there is no {name}"))),
+        Hosted::Deleted => Err(Refusal::new(Problem::ActorGone, format!("{name} was deleted"))),
+    }
+}
+
+/// What claims to be ours and is not in our log is not ours.
+fn local_claim(shared: &Shared, activity: &Activity) -> Result<(), Refusal> {
+    if !shared.options.base.is_local(activity.actor()) {
+        return Ok(());
+    }
+    match shared.log.store().first_entry(activity.cid())? {
+        Some(_) => Ok(()),
+        None => Err(Refusal::new(
+            Problem::WrongOrigin,
+            "it claims an author of this instance, who never said it",
+        )),
+    }
+}
+
+fn ahead(shared: &Shared, activity: &Activity) -> Result<(), Refusal> {
+    let latest = shared.runtime.clock.now_ms().saturating_add(MAX_AHEAD_MS);
+    match activity.published_ms() {
+        Some(published) if published > latest => {
+            Err(Refusal::new(Problem::FromTheFuture, "published lies more than five minutes ahead"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn replay(shared: &Shared, transport: &Transport) -> Result<(), Refusal> {
+    let Transport::Signed(signature) = transport else { return Ok(()) };
+    let seen = shared.replays.entry(signature.replay_key()).or_insert(());
+    if seen.is_fresh() {
+        Ok(())
+    } else {
+        Err(Refusal::new(Problem::ReplayedRequest, "sign every attempt anew, with a new nonce"))
+    }
+}
+
+/// Establishes that the author said it; what vouches for it is the answer.
+async fn verify(
+    shared: &Shared,
+    activity: &Activity,
+    transport: &Transport,
+) -> Result<String, Refusal> {
+    let author = activity.actor();
+    let head = proof::head(activity.document()).map_err(|e| bad(&e.to_string()))?;
+    let mut unknown_suite = None;
+    let head = match head {
+        Some(head) if shared.suites.knows(&head.cryptosuite) => Some(head),
+        Some(head) => {
+            unknown_suite = Some(head.cryptosuite);
+            None
+        }
+        None => None,
+    };
+    let mut keys = Keys { shared, author, history: None, refreshed: false };
+    if shared.options.base.is_local(author) {
+        // Held already; nobody needs to be asked for our own keys.
+        keys.refreshed = true;
+    }
+    let by_transport = match transport {
+        Transport::Signed(signature) => keys.transport(signature.as_ref(), head.is_none()).await?,
+        _ => None,
+    };
+    if let Some(head) = head {
+        return verify_proof(&mut keys, activity, &head, transport, by_transport.is_some()).await;
+    }
+    if let Some(suite) = unknown_suite
+        && by_transport.is_none()
+        && !matches!(transport, Transport::Fetched(_))
+    {
+        return Err(bad(&format!("the signature suite {suite} is not known here")));
+    }
+    if activity.certifies_itself() {
+        return Err(bad("an activity that certifies itself carries a proof"));
+    }
+    match (by_transport, transport) {
+        (Some(key_id), _) => Ok(format!("http-signature:{key_id}")),
+        (None, Transport::Fetched(url)) if same_origin(url, activity.id()) => {
+            Ok(format!("fetch:{url}"))
+        }
+        _ => Err(bad("neither a proof nor an HTTP signature by the author")),
+    }
+}
+
+async fn verify_proof(
+    keys: &mut Keys<'_>,
+    activity: &Activity,
+    head: &ProofHead,
+    transport: &Transport,
+    current_key_signed: bool,
+) -> Result<String, Refusal> {
+    let method = head.verification_method.as_str();
+    let order = activity.order();
+    let key = keys.signer(method, order).await?;
+    let from_origin =
+        matches!(transport, Transport::Fetched(url) if same_origin(url, activity.actor()));
+    if key.superseded && !current_key_signed && !from_origin {
+        return Err(bad(
+            "the proof is by a superseded key: sign the request by a current key as well",
+        ));
+    }
+    keys.shared.suites.verify(activity.document(), &key.public).map_err(|e| bad(&e.to_string()))?;
+    Ok(format!("proof:{method}"))
+}
+
+fn bad(detail: &str) -> Refusal {
+    Refusal::new(Problem::InvalidSignature, detail)
+}
+
+struct Signer {
+    public: PublicKey,
+    superseded: bool,
+}
+
+/// The author's keys: known ones first, fetched at most once.
+struct Keys<'a> {
+    shared: &'a Shared,
+    author: &'a str,
+    history: Option<KeyHistory>,
+    refreshed: bool,
+}
+
+impl Keys<'_> {
+    async fn history(&mut self) -> Result<&KeyHistory, Refusal> {
+        if self.history.is_none() {
+            let known = self.shared.rules.keys(self.shared.log.state(), self.author)?;
+            match known {
+                Some(history) if !history.all().is_empty() => self.history = Some(history),
+                _ => {
+                    self.refresh().await?;
+                }
+            }
+        }
+        self.history.as_ref().ok_or_else(|| self.unknown("no keys"))
+    }
+
+    /// Fetches the keys again, once.
+    async fn refresh(&mut self) -> Result<bool, Refusal> {
+        if self.refreshed {
+            return Ok(false);
+        }
+        self.refreshed = true;
+        self.shared.keys.refresh(self.author).await?;
+        self.history = self.shared.rules.keys(self.shared.log.state(), self.author)?;
+        Ok(true)
+    }
+
+    fn unknown(&self, what: &str) -> Refusal {
+        Refusal::new(Problem::UnknownKey, format!("{} of {} is not known", what, self.author))
+    }
+
+    async fn signer(&mut self, key_id: &str, at: Order) -> Result<Signer, Refusal> {
+        loop {
+            let found = self.history().await?.signer_at(key_id, Purpose::SignActivity, at);
+            let error = match found {
+                Ok(key) => {
+                    let public = key.public().map_err(|e| bad(&e.to_string()))?;
+                    return Ok(Signer { public, superseded: !key.is_current() });
+                }
+                Err(error) => error,
+            };
+            let perhaps_news = matches!(error, HistoryError::UnknownKey { .. });
+            if !perhaps_news || !self.refresh().await? {
+                return Err(match error {
+                    HistoryError::UnknownKey { .. } => self.unknown(key_id),
+                    other => bad(&other.to_string()),
+                });
+            }
+        }
+    }
+
+    /// Checks the signature around the request. `None` where its key is not the author's; that
+    /// is an error only where nothing else vouches for the activity.
+    async fn transport(
+        &mut self,
+        signature: &dyn TransportSignature,
+        needed: bool,
+    ) -> Result<Option<String>, Refusal> {
+        let key_id = signature.key_id().to_owned();
+        let author = self.author;
+        let own = same_origin(&key_id, author);
+        if !own {
+            return if needed {
+                Err(bad("the key of the HTTP signature is not the author's"))
+            } else {
+                Ok(None)
+            };
+        }
+        loop {
+            let found = self.history().await?.find(&key_id).filter(|key| key.is_current());
+            match found {
+                Some(key) if key.controller == author => {
+                    let public = key.public().map_err(|e| bad(&e.to_string()))?;
+                    return match signature.verify(&public) {
+                        Ok(()) => Ok(Some(key_id)),
+                        Err(reason) => Err(bad(&format!("HTTP signature: {reason}"))),
+                    };
+                }
+                Some(_) => return Err(bad("the key of the HTTP signature is not the author's")),
+                None if needed => {
+                    if !self.refresh().await? {
+                        return Err(self.unknown(&key_id));
+                    }
+                }
+                // The instance actor or another actor of that origin: the proof decides.
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+/// The members that a served copy leaves out: what only the author may see.
+pub fn without_hidden(document: &mut serde_json::Map<String, Value>) {
+    document.remove("bto");
+    document.remove("bcc");
+    if let Some(Value::Object(object)) = document.get_mut("object") {
+        object.remove("bto");
+        object.remove("bcc");
+    }
+}

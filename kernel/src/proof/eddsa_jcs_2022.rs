@@ -1,0 +1,141 @@
+//! `eddsa-jcs-2022` (W3C Data Integrity EdDSA Cryptosuites 1.0, section 3.3): Ed25519 over
+//! SHA-256 of the JCS form of the proof without its value, then SHA-256 of the JCS form of the
+//! document without its proof.
+
+use jiff::Timestamp;
+use multibase::Base;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::suites::Suite;
+use super::{ProofError, SignOptions};
+use crate::canonical::{self, CanonicalError};
+use crate::keys::{Algorithm, KeyError, PublicKey, SecretKey};
+use crate::runtime::Random;
+
+const NAME: &str = "eddsa-jcs-2022";
+/// The longest `proofValue` that is read, in bytes: 64 bytes in base58btc take at most 89.
+const MAX_PROOF_VALUE_BYTES: usize = 96;
+
+pub(super) struct EddsaJcs2022;
+
+pub(super) fn sign(
+    document: &Map<String, Value>,
+    key: &SecretKey,
+    options: &SignOptions<'_>,
+    random: &dyn Random,
+) -> Result<Value, ProofError> {
+    if key.algorithm() != Algorithm::Ed25519 {
+        return Err(ProofError::WrongKey(key.algorithm()));
+    }
+    let mut proof = Map::new();
+    if let Some(context) = document.get("@context") {
+        proof.insert("@context".into(), context.clone());
+    }
+    let text = |text: &str| Value::String(text.to_owned());
+    proof.insert("type".into(), text("DataIntegrityProof"));
+    proof.insert("cryptosuite".into(), text(NAME));
+    proof.insert("verificationMethod".into(), text(options.verification_method));
+    proof.insert("proofPurpose".into(), text("assertionMethod"));
+    proof.insert("created".into(), Value::String(whole_seconds(options.created).to_string()));
+    let message = [hash(proof.clone())?, hash(without(document, "proof"))?].concat();
+    let signature = key.sign(&message, random)?;
+    let value = multibase::encode(Base::Base58Btc, signature);
+    proof.insert("proofValue".into(), Value::String(value));
+    Ok(Value::Object(proof))
+}
+
+impl Suite for EddsaJcs2022 {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    /// Two ways of signing are in use. The specification signs the proof as it is sent and puts its
+    /// `@context`, where it has one, in place of the document's. Fedify up to 2.3.6 signs the proof
+    /// with the document's `@context` put into it, whatever is sent.
+    fn verify(
+        &self,
+        document: &Map<String, Value>,
+        proof: &Map<String, Value>,
+        key: &PublicKey,
+    ) -> Result<(), ProofError> {
+        if key.algorithm() != Algorithm::Ed25519 {
+            return Err(ProofError::WrongKey(key.algorithm()));
+        }
+        let signature = signature_of(proof)?;
+        let options = without(proof, "proofValue");
+        let document = without(document, "proof");
+        let as_sent = match as_specified(document.clone(), options.get("@context")) {
+            Some(document) => check(options.clone(), document, key, &signature),
+            None => Err(ProofError::Context),
+        };
+        match (as_sent, document.get("@context").cloned()) {
+            (Err(failed @ (ProofError::Invalid | ProofError::Context)), Some(own))
+                if options.get("@context") != Some(&own) =>
+            {
+                check(with_context(options, own), document, key, &signature).map_err(|_| failed)
+            }
+            (verdict, _) => verdict,
+        }
+    }
+}
+
+/// The document that the specification verifies: the `@context` of the proof, where it has one,
+/// takes the place of the document's, which must begin with it. Else there is none.
+fn as_specified(document: Map<String, Value>, sent: Option<&Value>) -> Option<Map<String, Value>> {
+    let Some(sent) = sent else { return Some(document) };
+    let begins = items(document.get("@context")).starts_with(items(Some(sent)));
+    begins.then(|| with_context(document, sent.clone()))
+}
+
+fn check(
+    options: Map<String, Value>,
+    document: Map<String, Value>,
+    key: &PublicKey,
+    signature: &[u8],
+) -> Result<(), ProofError> {
+    key.verify(&[hash(options)?, hash(document)?].concat(), signature).map_err(|e| match e {
+        KeyError::InvalidSignature => ProofError::Invalid,
+        other => ProofError::Key(other),
+    })
+}
+
+fn hash(members: Map<String, Value>) -> Result<[u8; 32], CanonicalError> {
+    Ok(Sha256::digest(canonical::to_jcs(&Value::Object(members))?).into())
+}
+
+fn signature_of(proof: &Map<String, Value>) -> Result<Vec<u8>, ProofError> {
+    let fail = || ProofError::Member("proofValue", "must be 64 bytes in base58btc with a z before");
+    let text = proof.get("proofValue").and_then(Value::as_str).ok_or_else(fail)?;
+    if text.len() > MAX_PROOF_VALUE_BYTES {
+        return Err(fail());
+    }
+    match multibase::decode(text) {
+        Ok((Base::Base58Btc, bytes)) if bytes.len() == 64 => Ok(bytes),
+        _ => Err(fail()),
+    }
+}
+
+fn items(context: Option<&Value>) -> &[Value] {
+    match context {
+        None => &[],
+        Some(Value::Array(items)) => items,
+        Some(one) => std::slice::from_ref(one),
+    }
+}
+
+fn with_context(mut members: Map<String, Value>, context: Value) -> Map<String, Value> {
+    members.insert("@context".into(), context);
+    members
+}
+
+fn without(members: &Map<String, Value>, name: &str) -> Map<String, Value> {
+    let mut rest = members.clone();
+    rest.remove(name);
+    rest
+}
+
+/// Verifiers disagree on how fractions of a second are written, so none are.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}

@@ -1,0 +1,52 @@
+//! What a node takes from its surroundings, injected so that it also runs in a simulator:
+//! clock, randomness and the pool for blocking work.
+
+mod blocking;
+mod clock;
+mod random;
+
+pub use blocking::{Blocking, InlineBlocking, TokioBlocking};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use random::{OsRandom, Random, RandomCore, SeededRandom};
+
+use std::sync::Arc;
+
+/// The surroundings of a node.
+#[derive(Clone)]
+pub struct Runtime {
+    /// Wall clock and timers.
+    pub clock: Arc<dyn Clock>,
+    /// Source of random bytes.
+    pub random: Arc<dyn Random>,
+    /// Where blocking work runs.
+    pub blocking: Arc<dyn Blocking>,
+}
+
+impl Runtime {
+    /// The real surroundings: system clock, operating system randomness, tokio's blocking pool.
+    pub fn system() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            random: Arc::new(OsRandom),
+            blocking: Arc::new(TokioBlocking),
+        }
+    }
+
+    /// Runs blocking work in the pool and returns what it gives.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, BlockingFailed> {
+        let (answer, receive) = tokio::sync::oneshot::channel();
+        self.blocking.spawn(Box::new(move || {
+            // The receiver is gone only where its future was dropped; nobody wants the answer.
+            let _ = answer.send(work());
+        }));
+        receive.await.map_err(|_| BlockingFailed)
+    }
+}
+
+/// The blocking work panicked or the pool is gone.
+#[derive(Debug, thiserror::Error)]
+#[error("blocking work did not finish")]
+pub struct BlockingFailed;
