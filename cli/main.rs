@@ -1,1 +1,23 @@
-fn main() {}
+//! The `fedsx` program.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use fedsx::args::{Cli, Command};
+use fedsx::{genesis, serve, verify};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Serve(args) => serve::run(*args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Genesis(args) => genesis::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("fedsx: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -29,7 +29,7 @@ mod readers;
 mod tests;
 
 use fedsx_kernel::activity::{Activity, id_of, kind_of};
-use fedsx_kernel::state::{State, StateError, StateView, key, prefix};
+use fedsx_kernel::state::{State, StateError, key, prefix};
 use serde_json::Value;
 
 use facts::{Facts, Kind, Verdict};

@@ -1,1 +1,21 @@
-//! fedsx genesis
+//! Genesis: the vocabulary that an instance starts with, and what its verbs mean.
+//!
+//! The bundle is data ([`bundle`], [`definition`], [`schema`]); [`rules`] and [`fold`] give the
+//! kernel the meaning of the few verbs that decide who may do what; [`graph`] is the follow
+//! graph; [`reactions`] and [`boot`] act for the instance.
+
+pub mod actor_keys;
+pub mod actors;
+pub mod boot;
+pub mod bundle;
+pub mod definition;
+pub mod fold;
+pub mod graph;
+pub mod manifest;
+pub mod reactions;
+pub mod records;
+pub mod registry;
+pub mod rules;
+pub mod schema;
+
+pub use rules::GenesisRules;

@@ -1,1 +1,21 @@
-//! fedsx http
+//! The server: routes, authentication, content negotiation, problem documents.
+//!
+//! Handlers reach data only through handles (kernel, projections, delivery); none knows a
+//! database. [`Server`] runs the accept loop over an injected [`Listener`].
+
+mod app;
+mod body;
+mod caller;
+mod collection;
+mod limits;
+mod listener;
+pub mod metrics;
+mod negotiate;
+mod problem;
+mod routes;
+mod server;
+mod visibility;
+
+pub use app::{App, AppParts, HttpOptions, Readiness};
+pub use listener::{Connection, Listener, TcpAcceptor};
+pub use server::{Server, ServerError};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use moka::sync::Cache;
-use ractor::{ActorRef, SpawnErr};
+use ractor::ActorRef;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
@@ -135,7 +135,7 @@ pub struct Parts {
 
 impl Kernel {
     /// Puts a kernel together.
-    pub fn new(parts: Parts) -> Result<Self, SpawnErr> {
+    pub fn new(parts: Parts) -> Self {
         let replays = Cache::builder()
             .max_capacity(1_000_000)
             .time_to_live(parts.options.replay_window)
@@ -152,7 +152,7 @@ impl Kernel {
             replays,
         });
         let hosts = Hosts::new(inner.clone(), parts.supervisor);
-        Ok(Self { inner, hosts })
+        Self { inner, hosts }
     }
 
     /// Publishes as an actor that is hosted here; returns when it is durable.

@@ -185,9 +185,8 @@ struct Inner {
 const PREFIX: &[u8] = b"token\0";
 
 impl Tokens {
-    /// Loads the tokens from the ledger. `secret` is the instance's master secret.
-    pub fn load(ledger: Arc<dyn Table>, secret: &[u8]) -> Result<Self, TokenError> {
-        let key = blake3::derive_key("fedsx 2026-11 token lookup", secret);
+    /// Loads the tokens from the ledger. `key` is a secret of the instance.
+    pub fn load(ledger: Arc<dyn Table>, key: [u8; 32]) -> Result<Self, TokenError> {
         let mut grants = HashMap::new();
         let mut after: Option<Vec<u8>> = None;
         loop {
@@ -272,16 +271,16 @@ mod tests {
     fn tokens_are_kept_hashed_and_survive() {
         let ledger = MemoryStorage::default().ledgers();
         let spec: TokenSpec = "alice=correct-horse".parse().expect("spec");
-        let tokens = Tokens::load(ledger.clone(), b"secret").expect("load");
+        let tokens = Tokens::load(ledger.clone(), [1; 32]).expect("load");
         tokens.put(&spec).expect("put");
         for (key, value) in ledger.scan(b"", None, 10).expect("scan") {
             let stored = [key, value].concat();
             assert!(!stored.windows(7).any(|w| w == b"correct"));
         }
-        let again = Tokens::load(ledger.clone(), b"secret").expect("load");
+        let again = Tokens::load(ledger.clone(), [1; 32]).expect("load");
         let grant = again.find("correct-horse").expect("found");
         assert!(again.find("correct-hors").is_none());
-        assert!(Tokens::load(ledger, b"other").expect("load").find("correct-horse").is_none());
+        assert!(Tokens::load(ledger, [2; 32]).expect("load").find("correct-horse").is_none());
         let (alice, bob) = ("alice".parse().unwrap(), "bob".parse().unwrap());
         assert!(authorize(Some(&grant), Request::Publish(&alice)).is_ok());
         assert!(authorize(Some(&grant), Request::Publish(&bob)).is_err());

@@ -34,7 +34,9 @@ pub enum ClientError {
         url: String,
     },
     /// The host has no address on the public Internet.
-    #[error("{host} is at {addr}, which is not a public address (it needs --allow-private-network)")]
+    #[error(
+        "{host} is at {addr}, which is not a public address (it needs --allow-private-network)"
+    )]
     AddressRefused {
         /// The host as the URL names it.
         host: String,
@@ -236,9 +238,7 @@ impl ClientError {
                 | rustls::Error::NoCertificatesPresented
                 | rustls::Error::UnsupportedNameType,
             ) => Self::Tls { host, reason: error.to_string() },
-            Some(_) => {
-                Self::Connect { host, kind: ConnectFailure::Tls, reason: error.to_string() }
-            }
+            Some(_) => Self::Connect { host, kind: ConnectFailure::Tls, reason: error.to_string() },
             None if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Self::Connect { host, kind: ConnectFailure::Tls, reason: error.to_string() }
             }

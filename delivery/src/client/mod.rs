@@ -46,7 +46,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How many idle connections to one host are kept.
 const MAX_IDLE_PER_HOST: usize = 8;
 /// The HTTP library does not work with a smaller buffer, in bytes.
-const MIN_HEADER_BYTES: usize = 8192;
+const MIN_BUFFER_BYTES: usize = 8192;
 
 /// Sends requests. Clones are cheap and share connections.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ impl Client {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
             .http1_max_headers(options.max_headers)
-            .http1_max_buf_size(options.max_header_bytes.max(MIN_HEADER_BYTES))
+            .http1_max_buf_size(options.max_header_bytes.max(MIN_BUFFER_BYTES))
             .build(connector);
         let user_agent = options.user_agent_value();
         Self { options: Arc::new(options), user_agent, pool }
@@ -128,11 +128,9 @@ impl Client {
             .map_err(|_| ClientError::InvalidRequest("Accept is not a field value".to_owned()))?;
         let target = Target::parse(url, self.options.allow_http)?;
         let mut status = None;
-        let outcome = timeout(
-            self.options.request_timeout,
-            self.follow(target, &accept, sign, &mut status),
-        )
-        .await;
+        let outcome =
+            timeout(self.options.request_timeout, self.follow(target, &accept, sign, &mut status))
+                .await;
         outcome.unwrap_or_else(|_| Err(self.too_slow(status)))
     }
 
@@ -212,7 +210,12 @@ impl Client {
         *request.uri_mut() = target.uri.clone();
         *request.headers_mut() = headers;
         let answer = self.pool.request(request).await;
-        answer.map_err(|error| ClientError::from_exchange(&error, None))
+        let answer = answer.map_err(|error| ClientError::from_exchange(&error, None))?;
+        // The buffer of the HTTP library is only a rough limit.
+        if header_bytes(answer.headers()) > self.options.max_header_bytes {
+            return Err(ClientError::HeadersTooLarge);
+        }
+        Ok(answer)
     }
 
     async fn read(
@@ -229,8 +232,7 @@ impl Client {
         }
         let mut body = Vec::with_capacity(announced);
         while let Some(frame) = incoming.frame().await {
-            let frame =
-                frame.map_err(|error| ClientError::from_exchange(&error, Some(status)))?;
+            let frame = frame.map_err(|error| ClientError::from_exchange(&error, Some(status)))?;
             let Some(data) = frame.data_ref() else { continue };
             if data.len() > limit.saturating_sub(body.len()) {
                 return Err(ClientError::BodyTooLarge { limit, status });
@@ -248,6 +250,11 @@ impl Client {
     fn too_slow(&self, status: Option<StatusCode>) -> ClientError {
         ClientError::Timeout { after: self.options.request_timeout, status }
     }
+}
+
+/// The size of a header section on the wire: each field has `: ` and a line end.
+fn header_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
 /// Where an answer redirects to; `None` where it does not.

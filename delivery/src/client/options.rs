@@ -16,7 +16,7 @@ pub struct ClientOptions {
     pub request_timeout: Duration,
     /// The largest body of an answer, in bytes.
     pub max_body_bytes: usize,
-    /// The largest header section of an answer, in bytes; at least 8192.
+    /// The largest header section of an answer, in bytes.
     pub max_header_bytes: usize,
     /// The most header fields of an answer.
     pub max_headers: usize,

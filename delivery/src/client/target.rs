@@ -102,7 +102,11 @@ mod tests {
             ("http://2130706433/", "http://127.0.0.1/", "127.0.0.1"),
             ("http://0x7f.1/", "http://127.0.0.1/", "127.0.0.1"),
             ("http://0177.0.0.1/", "http://127.0.0.1/", "127.0.0.1"),
-            ("https://bücher.example/ä", "https://xn--bcher-kva.example/%C3%A4", "xn--bcher-kva.example"),
+            (
+                "https://bücher.example/ä",
+                "https://xn--bcher-kva.example/%C3%A4",
+                "xn--bcher-kva.example",
+            ),
         ] {
             let target = Target::parse(text, true).expect(text);
             assert_eq!(target.uri.to_string(), uri);
@@ -156,7 +160,8 @@ mod tests {
         ] {
             assert_eq!(base.join(location, false).unwrap().url.as_str(), expected);
         }
-        for location in ["http://example.org/", "https://u:p@example.org/", "javascript:a", "//:0/"] {
+        for location in ["http://example.org/", "https://u:p@example.org/", "javascript:a", "//:0/"]
+        {
             assert!(base.join(location, false).is_err(), "{location}");
         }
     }

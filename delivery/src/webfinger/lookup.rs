@@ -19,13 +19,8 @@ const ACCEPT: &str = "application/jrd+json, application/json";
 
 /// What stands unencoded in the query: `:` and `@` may (RFC 3986, section 3.4), and servers
 /// that do not decode are met halfway.
-const QUERY_VALUE: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b':')
-    .remove(b'@');
+const QUERY_VALUE: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b'@');
 
 /// Why an account could not be resolved.
 #[derive(Debug, Error)]

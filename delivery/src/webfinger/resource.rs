@@ -73,9 +73,8 @@ impl Account {
     fn from_address(text: &str) -> Result<Self, ResourceError> {
         let text = text.strip_prefix('@').unwrap_or(text);
         let (name, host) = text.split_once('@').ok_or(ResourceError::InvalidAccount)?;
-        let name = percent_decode_str(name)
-            .decode_utf8()
-            .map_err(|_| ResourceError::InvalidAccount)?;
+        let name =
+            percent_decode_str(name).decode_utf8().map_err(|_| ResourceError::InvalidAccount)?;
         let unusable = |c: char| c.is_control() || c.is_whitespace() || c == '/';
         if name.is_empty() || name.contains(unusable) {
             return Err(ResourceError::InvalidAccount);
@@ -165,9 +164,8 @@ fn normal_url(text: &str) -> Option<String> {
 
 /// `host[:port]` in normal form: lower case, ASCII, without the port of https.
 pub(super) fn normal_host(text: &str) -> Option<String> {
-    let delimiter = |c: char| {
-        c.is_control() || c.is_whitespace() || matches!(c, '/' | '\\' | '?' | '#' | '@')
-    };
+    let delimiter =
+        |c: char| c.is_control() || c.is_whitespace() || matches!(c, '/' | '\\' | '?' | '#' | '@');
     if text.is_empty() || text.contains(delimiter) || text.ends_with(':') {
         return None;
     }

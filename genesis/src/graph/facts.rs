@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::{Graph, Relation};
 
-/// First part of the keys of facts.
-const FACTS: &str = "facts";
+/// First part of the keys of facts; `~` marks what listings do not show.
+const FACTS: &str = "~facts";
 /// How many statements of one pair at one place of the order are looked at.
 const CANDIDATES: usize = 16;
 /// Statements that one newer statement replaces in one step.
@@ -253,6 +253,27 @@ impl Facts<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether this id was stated as a Follow of `followed` and stands.
+    pub(super) fn follows(
+        &self,
+        view: &dyn StateView,
+        id: &str,
+        followed: &str,
+    ) -> Result<bool, StateError> {
+        let stated: Option<Stated> = get_as(view, &self.key(&["id", id]))?;
+        Ok(stated.is_some_and(|stated| stated.kind == Kind::Follow && stated.object == followed))
+    }
+
+    /// Whether an author undid the statement with this id.
+    pub(super) fn undid(
+        &self,
+        view: &dyn StateView,
+        author: &str,
+        id: &str,
+    ) -> Result<bool, StateError> {
+        Ok(view.get(&self.key(&["undone", author, id]))?.is_some())
     }
 
     fn key(&self, parts: &[&str]) -> String {

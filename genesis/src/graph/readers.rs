@@ -100,6 +100,47 @@ impl Graph {
         Ok(None)
     }
 
+    /// The accepted followers of an actor that are of one origin; paged like
+    /// [`Graph::followers`].
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn followers_at(
+        &self,
+        view: &dyn StateView,
+        actor: &str,
+        origin: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, StateError> {
+        // An origin holds nothing that keys escape, so the ids of one origin stand together.
+        let prefix = format!("{}{origin}/", self.prefix_of(&[FOLLOWERS, actor]));
+        let after = after.map(|other| self.key(&[FOLLOWERS, actor, other]));
+        let entries = view.scan(&prefix, after.as_deref(), limit)?;
+        Ok(entries.into_iter().filter_map(|(key, _)| parts(&key).pop()).collect())
+    }
+
+    /// Whether this id is that of a Follow of `followed` which was stated and not undone.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn is_follow_of(
+        &self,
+        view: &dyn StateView,
+        id: &str,
+        followed: &str,
+    ) -> Result<bool, StateError> {
+        self.facts().follows(view, id, followed)
+    }
+
+    /// Whether an author undid the statement with this id.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn undid(&self, view: &dyn StateView, author: &str, id: &str) -> Result<bool, StateError> {
+        self.facts().undid(view, author, id)
+    }
+
     /// Whether a Block by `actor` of `other` is in force.
     ///
     /// # Errors

@@ -7,8 +7,8 @@
 mod history;
 mod pem;
 mod public;
-mod rsa_key;
 mod ring;
+mod rsa_key;
 mod secret;
 mod vault;
 

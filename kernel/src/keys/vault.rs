@@ -124,6 +124,12 @@ impl MasterKey {
         Ok((key, true))
     }
 
+    /// A key for another use, from which this one cannot be found. `purpose` names the use and
+    /// is unique in the program.
+    pub fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(blake3::derive_key(purpose, self.0.as_ref()))
+    }
+
     fn write(&self, file: &mut File, path: &Path) -> io::Result<()> {
         let mut digits = Zeroizing::new([0; 64]);
         hex::encode_to_slice(*self.0, digits.as_mut()).map_err(io::Error::other)?;

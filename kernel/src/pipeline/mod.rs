@@ -5,3 +5,5 @@
 
 pub mod inbound;
 pub(crate) mod outbound;
+
+pub use outbound::{contexts, seconds};

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::activity::Activity;
 use crate::address::ActorName;
 use crate::kernel::Shared;
-use crate::keys::{Algorithm, Purpose, SecretKey};
+use crate::keys::{Algorithm, Material, Purpose, SecretKey};
 use crate::proof::{self, SignOptions};
 use crate::refusal::{Problem, Refusal};
 use crate::rules::{Direction, Judgement, NewKey, Prepared, Preparing};
@@ -35,6 +35,7 @@ pub(crate) async fn generate_keys(shared: &Arc<Shared>, work: &mut Work) -> Resu
     if wishes.is_empty() {
         return Ok(());
     }
+    let known = shared.rules.keys(shared.log.state(), &work.actor)?.unwrap_or_default();
     for wish in wishes {
         let (random, algorithm) = (shared.runtime.random.clone(), wish.algorithm);
         let generated = shared
@@ -47,26 +48,26 @@ pub(crate) async fn generate_keys(shared: &Arc<Shared>, work: &mut Work) -> Resu
             .map_err(|e| internal(&e))?
             .map_err(|e| internal(&e))?;
         let public = generated.public();
-        let id = key_id(&work.actor, algorithm, &shared.runtime.random.bytes::<8>(), &public);
+        let id = match public.to_multibase() {
+            // As `did:key` does, a Multikey names itself.
+            Some(multikey) => format!("{}#{multikey}", work.actor),
+            None => {
+                // Other servers expect the first RSA key under this name.
+                let usual = format!("{}#main-key", work.actor);
+                match known.find(&usual) {
+                    None => usual,
+                    Some(_) => {
+                        let bits = shared.runtime.random.bytes::<8>();
+                        format!("{}#rsa-{}", work.actor, hex::encode(bits))
+                    }
+                }
+            }
+        };
         shared.ring.keep(&id, &generated, shared.runtime.random.as_ref())?;
         work.new_keys.push(NewKey { id, wish, public });
     }
     shared.log.sync().await?;
     Ok(())
-}
-
-/// The id of a new key: Ed25519 keys are named by their Multikey, as `did:key` does; RSA keys by
-/// random bits, the first one as the Fediverse expects it.
-fn key_id(
-    actor: &str,
-    algorithm: Algorithm,
-    random: &[u8],
-    public: &crate::keys::PublicKey,
-) -> String {
-    match (algorithm, public.to_multibase()) {
-        (Algorithm::Ed25519, Some(multikey)) => format!("{actor}#{multikey}"),
-        _ => format!("{actor}#rsa-{}", hex::encode(random)),
-    }
 }
 
 /// Prepares, positions, judges and signs.
@@ -122,7 +123,7 @@ fn current_key(shared: &Shared, work: &Work) -> Result<String, Refusal> {
     let current = known.as_ref().and_then(|history| {
         history
             .current(Purpose::SignActivity)
-            .filter(|key| key.id.contains("#z"))
+            .filter(|key| matches!(key.material, Material::Multikey { .. }))
             .max_by_key(|key| key.valid_from)
             .map(|key| key.id.clone())
     });
@@ -164,9 +165,10 @@ pub fn seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
 
-/// The context of what we publish: ActivityStreams, Data Integrity, and our own terms inline.
-fn context(more: Option<Value>) -> Value {
-    let mut context = vec![
+/// The contexts of everything that we publish: ActivityStreams, Data Integrity, and our own
+/// terms inline.
+pub fn contexts() -> Vec<Value> {
+    vec![
         json!("https://www.w3.org/ns/activitystreams"),
         json!("https://w3id.org/security/data-integrity/v1"),
         json!({
@@ -175,7 +177,11 @@ fn context(more: Option<Value>) -> Value {
             "salt": "fedsx:salt",
             "seq": "fedsx:seq",
         }),
-    ];
+    ]
+}
+
+fn context(more: Option<Value>) -> Value {
+    let mut context = contexts();
     let more = match more {
         None => Vec::new(),
         Some(Value::Array(items)) => items,

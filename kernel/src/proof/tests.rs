@@ -109,18 +109,29 @@ fn changes_and_other_keys_are_noticed() {
 #[test]
 fn a_context_that_was_signed_but_not_sent() {
     let secret = key(1);
-    let mut secured = signed(&note(), &secret);
-    object(secured["proof"].take()).remove("@context");
     let mut proof = object(signed(&note(), &secret)["proof"].clone());
     proof.remove("@context");
     let secured = with_proof(&note(), Value::Object(proof.clone()));
     verify(&secured, &secret.public()).unwrap();
-    proof.insert("@context".into(), "https://www.w3.org/ns/activitystreams".into());
-    let secured = with_proof(&note(), Value::Object(proof));
-    verify(&secured, &secret.public()).unwrap();
     let mut changed = secured;
     changed["@context"] = json!(["https://www.w3.org/ns/activitystreams"]);
     assert!(matches!(verify(&changed, &secret.public()), Err(ProofError::Invalid)));
+
+    // One that was sent is the one that was signed.
+    for (context, begins) in [
+        (json!("https://www.w3.org/ns/activitystreams"), true),
+        (json!([]), true),
+        (json!(null), false),
+        (json!("https://example.org/ns"), false),
+    ] {
+        proof.insert("@context".into(), context.clone());
+        let verdict = verify(&with_proof(&note(), Value::Object(proof.clone())), &secret.public());
+        match verdict {
+            Err(ProofError::Invalid) => assert!(begins, "{context}"),
+            Err(ProofError::Context) => assert!(!begins, "{context}"),
+            other => panic!("{context}: {other:?}"),
+        }
+    }
 }
 
 #[test]

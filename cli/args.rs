@@ -1,0 +1,63 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::ServeArgs;
+
+/// A federated, event-sourced actor kernel.
+#[derive(Debug, Parser)]
+#[command(name = "fedsx", version, about, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run an instance.
+    Serve(Box<ServeArgs>),
+    /// Check everything that a data directory holds (offline).
+    Verify(VerifyArgs),
+    /// Look after the genesis bundle.
+    Genesis(GenesisArgs),
+}
+
+/// Options of `fedsx verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The data directory; no server may be running on it.
+    #[arg(long, env = "FEDSX_DATA", value_name = "DIR")]
+    pub data: PathBuf,
+    /// Print the counts as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `fedsx genesis`.
+#[derive(Debug, Args)]
+pub struct GenesisArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: GenesisCommand,
+}
+
+/// The commands of `fedsx genesis`.
+#[derive(Debug, Subcommand)]
+pub enum GenesisCommand {
+    /// Check a bundle against its manifest.
+    Verify {
+        /// The directory of the bundle; the built-in one without it.
+        #[arg(long, env = "FEDSX_GENESIS", value_name = "DIR")]
+        genesis: Option<PathBuf>,
+    },
+    /// Print the manifest that the files of a bundle have.
+    Manifest {
+        /// The directory of the bundle.
+        #[arg(long, env = "FEDSX_GENESIS", value_name = "DIR")]
+        genesis: PathBuf,
+    },
+}

@@ -1,0 +1,10 @@
+//! A fedsx node put together, and the commands of the `fedsx` program.
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod config;
+pub mod data;
+pub mod genesis;
+pub mod node;
+pub mod serve;
+pub mod verify;

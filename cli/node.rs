@@ -1,0 +1,182 @@
+//! A node: every component put together over injected surroundings.
+//!
+//! The program gives it sled, TCP and the system clock; a simulator gives it memory, its own
+//! network and virtual time. The order below is the direction in which data flows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use fedsx_delivery::client::{Client, ClientOptions, Dial};
+use fedsx_delivery::discovery::{Discovery, DiscoveryOptions, DiscoveryParts};
+use fedsx_delivery::{Delivery, service};
+use fedsx_genesis::bundle::Verified;
+use fedsx_genesis::{GenesisRules, boot, reactions};
+use fedsx_http::metrics::Metrics;
+use fedsx_http::{App, AppParts, HttpOptions, Listener, Readiness, Server};
+use fedsx_kernel::kernel::Parts;
+use fedsx_kernel::keys::{KeyRing, MasterKey, Vault};
+use fedsx_kernel::log::{Log, LogOptions, Storage};
+use fedsx_kernel::proof::Suites;
+use fedsx_kernel::rules::Rules;
+use fedsx_kernel::runtime::Runtime;
+use fedsx_kernel::supervision::{Supervisor, SupervisorMessage};
+use fedsx_kernel::tokens::{TokenSpec, Tokens};
+use fedsx_kernel::{Kernel, KernelOptions};
+use fedsx_projections::{Context, Projections, builtin};
+use ractor::ActorRef;
+use tokio::sync::watch;
+
+/// How long sends under way may take when the node stops.
+const QUIESCE: Duration = Duration::from_secs(10);
+/// What the token look-up key is derived for.
+const TOKEN_KEY: &str = "fedsx 2026-11 token look-up";
+
+/// Configuration of a node.
+pub struct NodeOptions {
+    /// The kernel's.
+    pub kernel: KernelOptions,
+    /// The log's.
+    pub log: LogOptions,
+    /// Of requests to others.
+    pub client: ClientOptions,
+    /// Of finding actors elsewhere.
+    pub discovery: DiscoveryOptions,
+    /// Delivery's.
+    pub delivery: service::Options,
+    /// The server's.
+    pub http: HttpOptions,
+    /// Tokens to put into the ledger.
+    pub tokens: Vec<TokenSpec>,
+}
+
+/// The surroundings of a node.
+pub struct Surroundings {
+    /// Clock, randomness, blocking pool.
+    pub runtime: Runtime,
+    /// Where everything is kept.
+    pub storage: Arc<dyn Storage>,
+    /// How others are reached.
+    pub dial: Arc<dyn Dial>,
+    /// Encrypts private keys.
+    pub master_key: MasterKey,
+    /// The verified genesis bundle.
+    pub genesis: Arc<Verified>,
+    /// Where metrics go.
+    pub metrics: Metrics,
+}
+
+/// A running node.
+pub struct Node {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// The projections.
+    pub projections: Projections,
+    /// Delivery.
+    pub delivery: Delivery,
+    app: App,
+    supervisor: ActorRef<SupervisorMessage>,
+}
+
+impl Node {
+    /// Starts everything but the server. When it returns, genesis is in force.
+    pub async fn start(options: NodeOptions, around: Surroundings) -> Result<Self> {
+        let Surroundings { runtime, storage, dial, master_key, genesis, metrics } = around;
+        let supervisor = Supervisor::start(runtime.clock.clone()).await?;
+        let base = options.kernel.base.clone();
+        let rules: Arc<dyn Rules> =
+            Arc::new(GenesisRules::new(base.clone(), options.kernel.instance.clone()));
+        let log = Log::open(storage.clone(), rules.clone(), runtime.clone(), &options.log)
+            .context("the log")?;
+        let tokens = Tokens::load(storage.ledgers(), *master_key.derive(TOKEN_KEY))?;
+        for spec in &options.tokens {
+            tokens.put(spec)?;
+        }
+        log.sync().await?;
+        let ring = KeyRing::new(Vault::new(master_key), storage.ledgers());
+        let client = Client::new(options.client, dial, runtime.clock.clone());
+        let discovery = Discovery::new(
+            DiscoveryParts {
+                client: client.clone(),
+                log: log.clone(),
+                kernel_options: options.kernel.clone(),
+                runtime: runtime.clone(),
+                rules: rules.clone(),
+                ring: ring.clone(),
+            },
+            options.discovery,
+        );
+        let kernel = Kernel::new(Parts {
+            options: options.kernel,
+            log: log.clone(),
+            rules,
+            runtime: runtime.clone(),
+            ring,
+            suites: Suites::standard(),
+            keys: Arc::new(discovery.clone()),
+            supervisor: supervisor.clone(),
+        });
+        boot::boot(&kernel, &genesis).await.context("genesis")?;
+        let projections = Projections::open_under(
+            supervisor.clone(),
+            storage.projections(),
+            log.clone(),
+            runtime.clone(),
+            Context { base },
+            builtin(),
+        )
+        .await
+        .context("the projections")?;
+        let delivery = Delivery::open(
+            service::Parts {
+                kernel: kernel.clone(),
+                ledgers: storage.ledgers(),
+                discovery: discovery.clone(),
+                client,
+                supervisor: supervisor.clone(),
+            },
+            options.delivery,
+        )
+        .await
+        .context("delivery")?;
+        let reactions = reactions::start(kernel.clone(), storage.ledgers(), &supervisor)
+            .await
+            .context("reactions")?;
+        let app = App::new(AppParts {
+            options: options.http,
+            kernel: kernel.clone(),
+            projections: projections.clone(),
+            delivery: delivery.clone(),
+            discovery,
+            tokens,
+            genesis,
+            readiness: Readiness { reactions },
+            metrics,
+        });
+        Ok(Self { kernel, projections, delivery, app, supervisor })
+    }
+
+    /// Serves until `stop` turns true, then drains and stops everything.
+    pub async fn serve(
+        self,
+        listener: Box<dyn Listener>,
+        stop: watch::Receiver<bool>,
+    ) -> Result<()> {
+        let drained = Server::new(self.app.clone()).run(listener, stop).await;
+        self.stop().await;
+        if !drained? {
+            tracing::warn!("some requests did not end in time");
+        }
+        Ok(())
+    }
+
+    /// Stops everything but the server. What is queued goes on after the next start.
+    pub async fn stop(self) {
+        if !self.delivery.quiesce(QUIESCE).await {
+            tracing::warn!("some sends did not end in time; they are made again after the start");
+        }
+        self.projections.shutdown().await;
+        self.kernel.log().close().await;
+        self.supervisor.stop(None);
+    }
+}

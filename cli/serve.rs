@@ -1,0 +1,126 @@
+//! `fedsx serve`.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use fedsx_delivery::client::{ClientOptions, TcpDial};
+use fedsx_delivery::discovery::DiscoveryOptions;
+use fedsx_delivery::service;
+use fedsx_http::metrics::Metrics;
+use fedsx_http::{HttpOptions, TcpAcceptor};
+use fedsx_kernel::log::{LogOptions, SledStorage};
+use fedsx_kernel::runtime::Runtime;
+use fedsx_kernel::{Base, KernelOptions};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogFormat, ServeArgs, ServeConfig};
+use crate::node::{Node, NodeOptions, Surroundings};
+use crate::{data, genesis};
+
+/// Runs an instance until it is told to stop.
+pub fn run(args: ServeArgs) -> Result<ExitCode> {
+    let config = args.settle()?;
+    log_to_stderr(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn log_to_stderr(config: &ServeConfig) -> Result<()> {
+    let filter = EnvFilter::try_new(&config.log).context("--log")?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+async fn serve(config: ServeConfig) -> Result<()> {
+    // Signals count from the first moment on, also while starting.
+    let stop = stop_signal()?;
+    let verified = genesis::bundle(config.genesis.as_deref())?.verify()?;
+    data::prepare(&config.data)?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("listening at {}", config.listen))?;
+    let address = listener.local_addr()?;
+    let base: Base = match &config.base_url {
+        Some(base) => base.clone(),
+        None => format!("http://localhost:{}", address.port()).parse()?,
+    };
+    data::settle_base(&config.data, &base)?;
+    let runtime = Runtime::system();
+    let storage = {
+        let directory = config.data.clone();
+        runtime.run(move || SledStorage::open(&directory)).await??
+    };
+    let master_key = data::master_key(&config.data, runtime.random.as_ref())?;
+    let around = Surroundings {
+        runtime,
+        storage: Arc::new(storage),
+        dial: Arc::new(TcpDial { allow_private_network: config.allow_private_network }),
+        master_key,
+        genesis: Arc::new(verified),
+        metrics: Metrics::install()?,
+    };
+    let node = Node::start(options(&config, base.clone()), around).await?;
+    let mut out = std::io::stdout();
+    writeln!(out, "listening on http://{address}").and_then(|()| out.flush())?;
+    tracing::info!(%address, %base, data = %config.data.display(), "serving");
+    node.serve(Box::new(TcpAcceptor(listener)), stop).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn options(config: &ServeConfig, base: Base) -> NodeOptions {
+    let mut kernel = KernelOptions::new(base.clone());
+    kernel.epoch = config.epoch;
+    let mut delivery = service::Options::default();
+    if let Some(schedule) = &config.delivery_schedule {
+        delivery.schedule = schedule.clone();
+    }
+    let mut http = HttpOptions::default();
+    if let Some(per_second) = config.requests_per_second {
+        http.requests_per_second = per_second;
+        http.burst = per_second.saturating_mul(10);
+    }
+    NodeOptions {
+        kernel,
+        log: LogOptions { head_directory: Some(config.data.clone()), ..LogOptions::default() },
+        client: ClientOptions {
+            allow_private_network: config.allow_private_network,
+            allow_http: config.allow_http,
+            user_agent: format!("fedsx/{} (+{base})", env!("CARGO_PKG_VERSION")),
+            ..ClientOptions::default()
+        },
+        discovery: DiscoveryOptions::default(),
+        delivery,
+        http,
+        tokens: config.tokens.clone(),
+    }
+}
+
+/// Turns true at SIGTERM or SIGINT.
+fn stop_signal() -> Result<watch::Receiver<bool>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (sender, stop) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("asked to stop; draining");
+        // Without a receiver the node has ended already.
+        let _ = sender.send(true);
+        // The task lives on, so that the channel stays open.
+        std::future::pending::<()>().await;
+    });
+    Ok(stop)
+}

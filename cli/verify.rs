@@ -1,0 +1,290 @@
+//! `fedsx verify`: everything that a data directory holds, checked offline.
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use fedsx_genesis::GenesisRules;
+use fedsx_kernel::keys::{KeyHistory, Purpose};
+use fedsx_kernel::log::{LogStore, Record, SledStorage, Storage, Stream};
+use fedsx_kernel::proof::Suites;
+use fedsx_kernel::rules::Rules;
+use fedsx_kernel::state::{MemoryState, Overlay};
+use fedsx_kernel::{Activity, Base};
+use fedsx_projections::digest::rebuild;
+use fedsx_projections::{Context, builtin, stored_digest};
+use serde::Serialize;
+
+use crate::args::VerifyArgs;
+use crate::data;
+
+/// Entries read at once.
+const PAGE: usize = 512;
+
+/// What was checked.
+#[derive(Debug, Default, Serialize)]
+pub struct Counts {
+    /// Entries in the log.
+    pub entries: u64,
+    /// Bodies, each at its first entry.
+    pub activities: u64,
+    /// Proofs that hold.
+    pub verified: u64,
+    /// Foreign activities that only their origin's HTTP signature or a fetch vouches for.
+    pub attested: u64,
+    /// Records of the instance itself.
+    pub local: u64,
+    /// Streams.
+    pub streams: u64,
+    /// Entries of the admission state, equal to a rebuild.
+    pub admission: u64,
+    /// Projections whose digest equals a rebuild.
+    pub projections: u64,
+}
+
+/// Runs the command.
+pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
+    if !args.data.join("format").exists() {
+        bail!("{} is not a data directory of fedsx", args.data.display());
+    }
+    let base = data::recorded_base(&args.data)?
+        .with_context(|| format!("{} does not say whose it is", args.data.display()))?;
+    let storage = match SledStorage::open(&args.data) {
+        Ok(storage) => storage,
+        Err(error @ fedsx_kernel::log::OpenError::InUse(_)) => return Err(error.into()),
+        Err(error) => {
+            eprintln!("fedsx: {error}");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    match verify(&storage, &base) {
+        Ok(counts) if args.json => {
+            println!("{}", serde_json::to_string(&counts)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(counts) => {
+            println!(
+                "verified: {} entries in {} streams, {} activities ({} by proof, {} attested), {} \
+                 local records, {} admission entries, {} projections equal their rebuild",
+                counts.entries,
+                counts.streams,
+                counts.activities,
+                counts.verified,
+                counts.attested,
+                counts.local,
+                counts.admission,
+                counts.projections
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            eprintln!("fedsx: verification failed: {error:#}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Checks the log, its admission state and its projections.
+pub fn verify(storage: &SledStorage, base: &Base) -> Result<Counts> {
+    let store = storage.log();
+    let rules = GenesisRules::new(base.clone(), "instance".parse()?);
+    let mut checker = Checker {
+        store: &*store,
+        rules: &rules,
+        base,
+        suites: Suites::standard(),
+        lengths: HashMap::new(),
+        state: MemoryState::default(),
+        counts: Counts::default(),
+    };
+    let mut after = 0;
+    loop {
+        let entries = store.read(after, PAGE)?;
+        let Some(last) = entries.last().map(|entry| entry.global_seq) else { break };
+        for entry in entries {
+            let place =
+                format!("entry {} ({} {})", entry.global_seq, entry.stream, entry.stream_seq);
+            after += 1;
+            if entry.global_seq != after {
+                bail!("{place}: entry {after} is missing");
+            }
+            checker.entry(entry).with_context(|| place)?;
+        }
+        after = last;
+    }
+    checker.streams()?;
+    checker.admission()?;
+    let mut counts = checker.counts;
+    counts.projections = projections(storage, base)?;
+    Ok(counts)
+}
+
+struct Checker<'a> {
+    store: &'a dyn LogStore,
+    rules: &'a GenesisRules,
+    base: &'a Base,
+    suites: Suites,
+    lengths: HashMap<Stream, u64>,
+    state: MemoryState,
+    counts: Counts,
+}
+
+impl Checker<'_> {
+    fn entry(&mut self, entry: fedsx_kernel::log::Entry) -> Result<()> {
+        self.counts.entries += 1;
+        let length = self.lengths.entry(entry.stream.clone()).or_default();
+        if entry.stream_seq != *length {
+            bail!("the stream is at {length}");
+        }
+        *length += 1;
+        if self.store.position(&entry.stream, &entry.cid)? != Some(entry.stream_seq) {
+            bail!("the index of positions does not name it");
+        }
+        if !entry.first {
+            return Ok(());
+        }
+        if self.store.first_entry(&entry.cid)? != Some(entry.global_seq) {
+            bail!("the index of first entries does not name it");
+        }
+        let body = self.store.body(&entry.cid)?.context("the body is missing")?;
+        let activity = Activity::from_body(&body)?;
+        if *activity.cid() != entry.cid {
+            bail!("the body has the CID {}, not {}", activity.cid(), entry.cid);
+        }
+        let record = Record { entry, activity: Arc::new(activity) };
+        self.vouched(&record)?;
+        let mut overlay = Overlay::new(&self.state);
+        self.rules.fold(&mut overlay, &record)?;
+        let writes = overlay.into_writes();
+        self.state.commit(writes);
+        Ok(())
+    }
+
+    /// Checks what vouches for a body.
+    fn vouched(&mut self, record: &Record) -> Result<()> {
+        let (entry, activity) = (&record.entry, &record.activity);
+        if entry.stream == Stream::Local {
+            self.counts.local += 1;
+            return Ok(());
+        }
+        self.counts.activities += 1;
+        let own = self.base.is_local(activity.actor());
+        if let Stream::Outbox(name) = &entry.stream {
+            if activity.actor() != self.base.actor(name) {
+                bail!("it is by {}", activity.actor());
+            }
+            if activity.position().map(|(_, seq)| seq) != Some(entry.stream_seq) {
+                bail!("its seq is {:?}", activity.position());
+            }
+        }
+        let by_proof = entry.meta.verified_by.as_deref().is_some_and(|by| by.starts_with("proof:"));
+        if !own && !by_proof {
+            self.counts.attested += 1;
+            return Ok(());
+        }
+        let head = fedsx_kernel::proof::head(activity.document())?.context("it has no proof")?;
+        // What the log knew then may lack a key that was learnt later; the newest history holds
+        // every key with its interval.
+        let keys = self.keys(activity)?;
+        let key =
+            keys.signer_at(&head.verification_method, Purpose::SignActivity, activity.order())?;
+        self.suites.verify(activity.document(), &key.public()?)?;
+        self.counts.verified += 1;
+        Ok(())
+    }
+
+    fn keys(&self, activity: &Activity) -> Result<KeyHistory> {
+        self.rules
+            .keys(self.store.state(), activity.actor())?
+            .with_context(|| format!("the keys of {} are not known", activity.actor()))
+    }
+
+    fn streams(&mut self) -> Result<()> {
+        let stored = self.store.streams()?;
+        self.counts.streams = stored.len() as u64;
+        for (stream, length) in stored {
+            let found = self.lengths.get(&stream).copied().unwrap_or(0);
+            if found != length {
+                bail!("{stream}: {found} entries, but its length says {length}");
+            }
+        }
+        Ok(())
+    }
+
+    /// The stored admission state must be what the log gives.
+    fn admission(&mut self) -> Result<()> {
+        let mut rebuilt = self.state.0.iter();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.store.state().scan("", after.as_deref(), PAGE)?;
+            for (key, value) in &page {
+                match rebuilt.next() {
+                    Some((expected, same)) if expected == key && same == value => {}
+                    Some((expected, _)) => {
+                        bail!(
+                            "the admission state at {key:?} differs from the log's ({expected:?})"
+                        )
+                    }
+                    None => bail!("the admission state holds {key:?}, which the log does not give"),
+                }
+                self.counts.admission += 1;
+            }
+            match page.into_iter().next_back() {
+                Some((key, _)) => after = Some(key),
+                None => break,
+            }
+        }
+        match rebuilt.next() {
+            None => Ok(()),
+            Some((key, _)) => bail!("the admission state lacks {key:?}"),
+        }
+    }
+}
+
+fn projections(storage: &SledStorage, base: &Base) -> Result<u64> {
+    let (table, store) = (storage.projections(), storage.log());
+    let context = Context { base: base.clone() };
+    let mut count = 0;
+    for fold in builtin() {
+        let stored = stored_digest(&table, fold.as_ref())?;
+        // A projection that had not caught up when the server stopped is compared where it is.
+        let rebuilt = rebuild(fold.as_ref(), &context, |after| {
+            let left = usize::try_from(stored.global_seq.saturating_sub(after)).unwrap_or(PAGE);
+            records(&*store, after, left.min(PAGE))
+        })?;
+        if stored != rebuilt {
+            bail!(
+                "the projection {} has the digest {} at {}, a rebuild gives {}",
+                fold.name(),
+                stored.digest,
+                stored.global_seq,
+                rebuilt.digest
+            );
+        }
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn records(
+    store: &dyn LogStore,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<Record>, fedsx_kernel::log::StoreError> {
+    use fedsx_kernel::log::StoreError;
+    let damaged = |place: String, reason: String| StoreError::Damaged { place, reason };
+    store
+        .read(after, limit)?
+        .into_iter()
+        .map(|entry| {
+            let place = || format!("entry {}", entry.global_seq);
+            let body = store
+                .body(&entry.cid)?
+                .ok_or_else(|| damaged(place(), "the body is missing".into()))?;
+            let activity =
+                Activity::from_body(&body).map_err(|e| damaged(place(), e.to_string()))?;
+            Ok(Record { entry, activity: Arc::new(activity) })
+        })
+        .collect()
+}

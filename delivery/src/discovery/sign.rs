@@ -1,0 +1,149 @@
+//! Signing requests as one of our actors.
+
+use std::time::Duration;
+
+use fedsx_kernel::keys::{Algorithm, Purpose, RingError, SecretKey};
+use fedsx_kernel::runtime::{BlockingFailed, Runtime};
+use fedsx_kernel::state::StateError;
+use futures::future::BoxFuture;
+use hyper::header::HeaderMap;
+use hyper::{Method, Uri};
+use moka::sync::Cache;
+use thiserror::Error;
+
+use super::DiscoveryParts;
+use crate::client::{SignError, SignRequest};
+use crate::ledger::Signing;
+use crate::signature::{self, RequestToSign, Scheme, Signer};
+
+/// Why requests cannot be signed as an actor.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SignerError {
+    /// The actor is unknown here or has no current key for HTTP signatures.
+    #[error("{0} has no key for HTTP signatures here")]
+    NoKey(String),
+    /// The private half could not be had.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// The admission state could not be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The blocking pool is gone.
+    #[error(transparent)]
+    Blocking(#[from] BlockingFailed),
+    /// The request or the key does not allow a signature.
+    #[error(transparent)]
+    Sign(#[from] signature::SignError),
+}
+
+/// Private keys that were opened a short while ago; opening one costs more than a signature.
+pub(super) struct Secrets(Cache<String, SecretKey>);
+
+impl Default for Secrets {
+    fn default() -> Self {
+        let ttl = Duration::from_secs(300);
+        Self(Cache::builder().max_capacity(256).time_to_live(ttl).build())
+    }
+}
+
+impl Secrets {
+    /// The current keys of an actor of ours. Blocks.
+    pub fn signer(&self, parts: &DiscoveryParts, actor: &str) -> Result<KeySigner, SignerError> {
+        let history = parts.rules.keys(parts.log.state(), actor)?.unwrap_or_default();
+        let mut keys = Keys::default();
+        for key in history.current(Purpose::HttpSignature) {
+            let secret = match self.0.get(&key.id) {
+                Some(secret) => secret,
+                None => {
+                    let secret = parts.ring.secret(&key.id)?;
+                    self.0.insert(key.id.clone(), secret.clone());
+                    secret
+                }
+            };
+            let named = Some((key.id.clone(), secret));
+            match named.as_ref().map(|(_, secret)| secret.algorithm()) {
+                Some(Algorithm::RsaV15Sha256) => keys.rsa = named,
+                _ => keys.ed25519 = named,
+            }
+        }
+        if keys.rsa.is_none() && keys.ed25519.is_none() {
+            return Err(SignerError::NoKey(actor.to_owned()));
+        }
+        Ok(KeySigner { keys, runtime: parts.runtime.clone() })
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Keys {
+    rsa: Option<(String, SecretKey)>,
+    ed25519: Option<(String, SecretKey)>,
+}
+
+/// Signs requests with the keys of one actor. As a [`SignRequest`] it signs the way that most
+/// servers understand.
+#[derive(Clone)]
+pub struct KeySigner {
+    keys: Keys,
+    runtime: Runtime,
+}
+
+impl KeySigner {
+    /// Signs a request in the given way, or as near to it as the actor's keys allow. `headers`
+    /// holds `Host`.
+    ///
+    /// # Errors
+    /// Where the request cannot be signed.
+    pub async fn sign_as(
+        &self,
+        way: Signing,
+        method: &Method,
+        uri: &Uri,
+        body: Option<&[u8]>,
+        headers: &mut HeaderMap,
+    ) -> Result<(), SignerError> {
+        let (rsa, ed25519) = (self.keys.rsa.clone(), self.keys.ed25519.clone());
+        let key = match way {
+            Signing::Rfc9421Ed25519 => ed25519.or(rsa),
+            Signing::Cavage | Signing::Rfc9421 => rsa.or(ed25519),
+        };
+        let (key_id, key) = key.ok_or_else(|| SignerError::NoKey(String::new()))?;
+        // Nobody takes Ed25519 with draft-cavage.
+        let scheme = match (way, key.algorithm()) {
+            (Signing::Cavage, Algorithm::RsaV15Sha256) => Scheme::Cavage,
+            _ => Scheme::Rfc9421,
+        };
+        let nonce = format!("{:032x}", u128::from_be_bytes(self.runtime.random.bytes()));
+        let (method, uri, body) = (method.clone(), uri.clone(), body.map(<[u8]>::to_vec));
+        let (mut signed, runtime) = (headers.clone(), self.runtime.clone());
+        let work = move || {
+            let request = RequestToSign {
+                method: &method,
+                uri: &uri,
+                body: body.as_deref(),
+                now: runtime.clock.now(),
+                nonce: &nonce,
+            };
+            let signer = Signer { key_id: &key_id, key: &key };
+            signature::sign(scheme, &request, &signer, &mut signed, &*runtime.random)?;
+            Ok::<_, SignerError>(signed)
+        };
+        *headers = self.runtime.run(work).await??;
+        Ok(())
+    }
+}
+
+impl SignRequest for KeySigner {
+    fn sign<'a>(
+        &'a self,
+        method: &'a Method,
+        uri: &'a Uri,
+        body: Option<&'a [u8]>,
+        headers: &'a mut HeaderMap,
+    ) -> BoxFuture<'a, Result<(), SignError>> {
+        Box::pin(async move {
+            let signed = self.sign_as(Signing::Cavage, method, uri, body, headers).await;
+            signed.map_err(|error| Box::new(error) as SignError)
+        })
+    }
+}

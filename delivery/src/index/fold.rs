@@ -1,0 +1,206 @@
+//! The fold itself. It reads the log and the ledger and nothing else; all of it blocks.
+
+use std::collections::BTreeMap;
+
+use fedsx_genesis::graph::{Change, Graph, Relation};
+use fedsx_kernel::log::{Record, StoreError, Stream};
+use fedsx_kernel::state::Overlay;
+use fedsx_kernel::{Activity, origin_of};
+
+use super::{FoldError, Folding};
+use crate::audience;
+use crate::backfill::{Job, Wish};
+use crate::ledger::{Cursor, Item, Ledger, Status, Writes};
+
+/// A batch ends early when it has this many writes.
+const MAX_WRITES: usize = 8192;
+/// The most bytes of recipients in one value: the store keeps small values best.
+const MAX_RECIPIENT_BYTES: usize = 32 * 1024;
+/// The most subjects of one item.
+const MAX_SUBJECTS: usize = 8;
+
+/// What a batch brought.
+pub(super) struct Folded {
+    /// The log is folded up to here.
+    pub seq: u64,
+    /// Something was queued for these.
+    pub peers: Vec<String>,
+    /// Backfills to begin.
+    pub jobs: Vec<Job>,
+}
+
+/// The cursor, after making the ledger fit a log that was cut back.
+pub(super) fn open(ledger: &Ledger, head: u64) -> Result<u64, StoreError> {
+    let cursor = ledger.cursor()?;
+    if cursor.seq <= head {
+        return Ok(cursor.seq);
+    }
+    tracing::warn!(folded = cursor.seq, head, "the log is shorter than before; folding it anew");
+    ledger.rewind(head)?;
+    Ok(0)
+}
+
+/// Folds the next records and writes the outcome at once.
+pub(super) fn batch(folding: &Folding) -> Result<Folded, FoldError> {
+    let ledger = &folding.ledger;
+    let mut cursor = ledger.cursor()?;
+    let records = folding.kernel.log().records(cursor.seq, folding.options.batch.max(1))?;
+    let (graph, stored) = (Graph::new(""), ledger.graph());
+    let mut batch = Batch {
+        folding,
+        graph,
+        state: Overlay::new(&stored),
+        writes: Writes::default(),
+        peers: Vec::new(),
+        jobs: BTreeMap::new(),
+    };
+    for record in &records {
+        let seq = record.entry.global_seq;
+        batch.record(record, seq > cursor.queued_to)?;
+        cursor.seq = seq;
+        if batch.writes.0.len() >= MAX_WRITES {
+            break;
+        }
+    }
+    let Batch { state, mut writes, mut peers, jobs, .. } = batch;
+    for ((followed, follower), job) in &jobs {
+        writes.job(followed, follower, job)?;
+    }
+    writes.0.extend(stored.writes(state.into_writes()));
+    writes.cursor(&Cursor { queued_to: cursor.queued_to, seq: cursor.seq })?;
+    ledger.apply(writes)?;
+    peers.sort_unstable();
+    peers.dedup();
+    Ok(Folded { seq: cursor.seq, peers, jobs: jobs.into_values().collect() })
+}
+
+struct Batch<'a> {
+    folding: &'a Folding,
+    graph: Graph,
+    state: Overlay<'a>,
+    writes: Writes,
+    peers: Vec<String>,
+    jobs: BTreeMap<(String, String), Job>,
+}
+
+impl Batch<'_> {
+    fn record(&mut self, record: &Record, news: bool) -> Result<(), FoldError> {
+        let (entry, activity) = (&record.entry, &*record.activity);
+        if entry.stream == Stream::Local {
+            return Ok(());
+        }
+        let owed = news && entry.stream.author().is_some() && !entry.meta.backfilled;
+        // An actor that deletes itself has no followers any more once that is folded.
+        let farewell = owed && activity.object_id() == Some(activity.actor());
+        if farewell {
+            self.queue(record)?;
+        }
+        if entry.first {
+            let changes = self.graph.apply(&mut self.state, activity)?;
+            if news && entry.stream.receiver().is_some() {
+                for change in &changes {
+                    self.accepted(record, change)?;
+                }
+            }
+        }
+        if owed && !farewell {
+            self.queue(record)?;
+        }
+        Ok(())
+    }
+
+    /// Queues an activity for each peer that has recipients of it.
+    fn queue(&mut self, record: &Record) -> Result<(), FoldError> {
+        let (activity, hidden) = (&*record.activity, &record.entry.meta.hidden);
+        let seq = record.entry.global_seq;
+        let base = &self.folding.kernel.options().base;
+        let all = audience::recipients(&self.graph, &self.state, base, activity, hidden)?;
+        let mut by_peer: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for id in all {
+            if let Some(peer) = origin_of(&id) {
+                by_peer.entry(peer).or_default().push(id);
+            }
+        }
+        if by_peer.is_empty() {
+            return Ok(());
+        }
+        let wide = audience::is_wide(activity, hidden);
+        let subjects = self.folding.kernel.rules().subjects(activity);
+        let subjects: Vec<_> = subjects.into_iter().take(MAX_SUBJECTS).map(str::to_owned).collect();
+        for (peer, recipients) in by_peer {
+            let total = u32::try_from(recipients.len()).unwrap_or(u32::MAX);
+            let mut lists = split(recipients).into_iter();
+            let first = lists.next().unwrap_or_default();
+            let mut chunks = 0;
+            for list in lists {
+                self.writes.chunk(&peer, seq, chunks, &list)?;
+                chunks += 1;
+            }
+            let item = Item {
+                cid: *activity.cid(),
+                recipients: first,
+                total,
+                chunks,
+                wide,
+                subjects: subjects.clone(),
+                attempts: 0,
+                next_ms: 0,
+                enqueued_ms: record.entry.meta.received_ms,
+                done: 0,
+                refused: None,
+            };
+            self.writes.item(&peer, seq, &item)?;
+            self.writes.status(activity.cid(), &peer, &Status::queued(seq, total))?;
+            self.peers.push(peer);
+        }
+        Ok(())
+    }
+
+    /// Begins the backfill that an accepted Follow of ours asked for.
+    fn accepted(&mut self, record: &Record, change: &Change) -> Result<(), FoldError> {
+        let base = &self.folding.kernel.options().base;
+        if change.after != Relation::Accepted || base.is_local(&change.followed) {
+            return Ok(());
+        }
+        let Some(follower) = base.name_of(&change.follower) else { return Ok(()) };
+        let (state, graph) = (&self.state, &self.graph);
+        let Some(id) = graph.follow_id(state, &change.follower, &change.followed)? else {
+            return Ok(());
+        };
+        let Some(follow) = self.folding.kernel.log().by_id(&id)? else { return Ok(()) };
+        if let Some(wish) = wish(&follow) {
+            let accepted_ms = record.entry.meta.received_ms;
+            let job = Job::new(change.followed.clone(), follower.clone(), wish, accepted_ms);
+            self.jobs.insert((change.followed.clone(), follower.to_string()), job);
+        }
+        Ok(())
+    }
+}
+
+fn wish(follow: &Activity) -> Option<Wish> {
+    let asked = follow.get("backfill")?;
+    match Wish::parse(asked) {
+        Ok(wish) => wish,
+        Err(reason) => {
+            tracing::warn!(cid = %follow.cid(), %reason, "a backfill that cannot be understood");
+            None
+        }
+    }
+}
+
+/// Lists of recipients, each small enough for one value.
+fn split(recipients: Vec<String>) -> Vec<Vec<String>> {
+    let mut lists = vec![Vec::new()];
+    let mut bytes = 0;
+    for id in recipients {
+        bytes += id.len();
+        if bytes > MAX_RECIPIENT_BYTES {
+            bytes = id.len();
+            lists.push(Vec::new());
+        }
+        if let Some(list) = lists.last_mut() {
+            list.push(id);
+        }
+    }
+    lists
+}

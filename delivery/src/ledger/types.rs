@@ -1,0 +1,150 @@
+use fedsx_kernel::Cid;
+use serde::{Deserialize, Serialize};
+
+/// The most attempts that a timeline keeps; older ones in the middle are left out.
+pub(crate) const MAX_TIMELINE: usize = 50;
+
+/// How requests to a peer are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signing {
+    /// draft-cavage-http-signatures-12 with RSA.
+    Cavage,
+    /// RFC 9421 with RSA.
+    Rfc9421,
+    /// RFC 9421 with Ed25519.
+    Rfc9421Ed25519,
+}
+
+/// One attempt to deliver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it ended, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The peer's last status, where it answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Why it did not succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Where an activity is, with respect to one peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StatusKind {
+    /// Waits for its first or next attempt.
+    Queued,
+    /// The peer took it.
+    Delivered,
+    /// Nothing is tried any more; it is a dead letter.
+    Parked,
+    /// There was nobody left to send it to, or nothing left to send.
+    Skipped,
+}
+
+/// What the ledger says about one activity and one peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub seq: u64,
+    pub kind: StatusKind,
+    /// The first and the latest attempts, [`MAX_TIMELINE`] at most.
+    #[serde(default)]
+    pub timeline: Vec<Attempt>,
+    /// How many attempts there were in all.
+    #[serde(default)]
+    pub attempts: u32,
+    /// When the next attempt is due at the earliest, in milliseconds since 1970.
+    #[serde(default)]
+    pub next_ms: Option<i64>,
+    pub recipients: u32,
+}
+
+impl Status {
+    pub fn queued(seq: u64, recipients: u32) -> Self {
+        Self {
+            seq,
+            kind: StatusKind::Queued,
+            timeline: Vec::new(),
+            attempts: 0,
+            next_ms: None,
+            recipients,
+        }
+    }
+
+    /// Notes an attempt. The first half of the timeline is kept, since it shows how the trouble
+    /// began, and of the rest the latest.
+    pub fn note(&mut self, attempt: Attempt) {
+        self.attempts = self.attempts.saturating_add(1);
+        if self.timeline.len() >= MAX_TIMELINE {
+            self.timeline.remove(MAX_TIMELINE / 2);
+        }
+        self.timeline.push(attempt);
+    }
+}
+
+/// An activity that is owed to a peer: an index into the log, not a copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Item {
+    pub cid: Cid,
+    /// Actor ids on the peer; the first of them where there are many, see `chunks`.
+    pub recipients: Vec<String>,
+    /// How many recipients there are in all.
+    pub total: u32,
+    /// How many further lists of recipients stand beside the item.
+    #[serde(default)]
+    pub chunks: u32,
+    /// Whether it is addressed to the public or to followers.
+    pub wide: bool,
+    /// What it is about: items that share a subject are sent one after the other.
+    pub subjects: Vec<String>,
+    /// Failed attempts that count against the activity.
+    #[serde(default)]
+    pub attempts: u32,
+    /// Not before this time, in milliseconds since 1970.
+    #[serde(default)]
+    pub next_ms: i64,
+    pub enqueued_ms: i64,
+    /// How many recipients, in order, need nothing more.
+    #[serde(default)]
+    pub done: u32,
+    /// Why one of those was refused for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// An item that nothing is tried for any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Letter {
+    pub item: Item,
+    pub timeline: Vec<Attempt>,
+    pub parked_ms: i64,
+    pub reason: String,
+}
+
+/// What is remembered about a peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PeerMemory {
+    /// How requests were signed that it took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing: Option<Signing>,
+    /// Failures in a row that count against the peer.
+    #[serde(default)]
+    pub failures: u32,
+    /// Nothing is sent before this time, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<i64>,
+    /// Since when it is given up, but for a probe a day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down_since_ms: Option<i64>,
+}
+
+/// How far the log was folded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cursor {
+    /// The last `global_seq` that was folded.
+    pub seq: u64,
+    /// Entries up to here were queued by an earlier fold, and are not queued again.
+    #[serde(default)]
+    pub queued_to: u64,
+}

@@ -1,0 +1,305 @@
+//! The actor that owns the queue of one peer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fedsx_kernel::log::StoreError;
+use fedsx_kernel::runtime::BlockingFailed;
+use fedsx_kernel::supervision::SHUTDOWN;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::task::JoinHandle;
+
+use super::health::Health;
+use super::queue::Queue;
+use super::send::{self, Report};
+use super::settle::{Books, Ended};
+use super::verdict::{Outcome, Verdict};
+use super::{Peers, Selection, Slot, Wanted, lock};
+use crate::ledger::Item;
+
+/// Sends of a doubtful peer that may be under way: enough that one poisoned activity does not
+/// hide that the peer is well.
+const PROBES: usize = 2;
+/// The most items in memory, those included that wait for their time.
+const MAX_ITEMS: usize = 4096;
+/// Inbound contact makes a resting peer probed at most so often.
+const CONTACT_PAUSE_MS: i64 = 60_000;
+/// Timers are set again at least so often, so that a wall clock that jumps is noticed.
+const LONGEST_TIMER: Duration = Duration::from_secs(24 * 3600);
+
+/// What the actor is told.
+pub(super) enum Message {
+    /// Something is new in the slot or in the ledger.
+    Look,
+    /// The time that was waited for has come.
+    Due,
+    /// An attempt ended.
+    Ended(u64, Box<Report>),
+}
+
+pub(super) struct PeerActor {
+    pub peers: Peers,
+    pub peer: String,
+    pub slot: Arc<Slot>,
+}
+
+pub(super) struct State {
+    queue: Queue,
+    health: Health,
+    timer: Option<(i64, JoinHandle<()>)>,
+    probed_ms: i64,
+    /// Where the next probe starts in what is ready.
+    rotation: usize,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Some((_, timer)) = self.timer.take() {
+            timer.abort();
+        }
+    }
+}
+
+impl Actor for PeerActor {
+    type Msg = Message;
+    type State = State;
+    type Arguments = ();
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Message>,
+        (): (),
+    ) -> Result<State, ActorProcessingErr> {
+        let peer = self.peer.clone();
+        let memory = self.books(move |ledger, _| ledger.memory(&peer)).await?;
+        self.slot.in_flight.store(0, Ordering::SeqCst);
+        *lock(&self.slot.actor) = Some(myself.clone());
+        myself.cast(Message::Look)?;
+        let (queue, health) = (Queue::default(), Health::new(memory));
+        Ok(State { queue, health, timer: None, probed_ms: i64::MIN, rotation: 0 })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        // What is asked for from here on is seen by the next look.
+        let mut seen = None;
+        match message {
+            Message::Look => {
+                seen = Some(self.slot.asked.load(Ordering::SeqCst));
+                state.queue.more = true;
+                self.look(state).await?;
+            }
+            Message::Due => state.timer = None,
+            Message::Ended(seq, report) => self.ended(state, seq, *report).await?,
+        }
+        self.turn(&myself, state).await?;
+        self.slot.in_flight.store(state.queue.in_flight(), Ordering::SeqCst);
+        if let Some(seen) = seen {
+            self.slot.seen.store(seen, Ordering::SeqCst);
+        }
+        self.peers.bump();
+        if state.queue.is_done() && self.peers.leave(&self.peer, &self.slot) {
+            myself.stop(Some(SHUTDOWN.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+impl PeerActor {
+    /// Reads or writes the ledger in the blocking pool; `work` is given the time.
+    async fn books<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&crate::ledger::Ledger, i64) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ActorProcessingErr> {
+        let (ledger, now_ms) = (self.peers.context.ledger.clone(), self.peers.context.now_ms());
+        let done = self.peers.context.kernel.runtime().run(move || work(&ledger, now_ms)).await;
+        Ok(done.map_err(|error: BlockingFailed| error)??)
+    }
+
+    /// Sees to what others left in the slot.
+    async fn look(&self, state: &mut State) -> Result<(), ActorProcessingErr> {
+        let requests = std::mem::take(&mut *lock(&self.slot.requests));
+        for (wanted, answer) in requests {
+            let (peer, memory) = (self.peer.clone(), state.health.memory.clone());
+            let revive = wanted == Wanted::Replay(Selection::All);
+            let work = move |ledger: &crate::ledger::Ledger, now_ms| {
+                let books = Books { ledger, peer: &peer, now_ms };
+                let count = books.operate(wanted)?;
+                let memory = if revive { books.revive(&memory)? } else { memory };
+                Ok((count, memory))
+            };
+            let (count, memory) = self.books(work).await?;
+            if revive {
+                state.health = Health {
+                    generation: state.health.generation.saturating_add(1),
+                    ..Health::new(memory)
+                };
+            }
+            state.queue.reread();
+            // Whoever asked may have stopped waiting.
+            let _ = answer.send(Ok(count));
+        }
+        if self.slot.contacted.swap(false, Ordering::Relaxed) {
+            let now_ms = self.peers.context.now_ms();
+            if now_ms.saturating_sub(state.probed_ms) >= CONTACT_PAUSE_MS {
+                state.health.memory.until_ms = None;
+            }
+        }
+        Ok(())
+    }
+
+    async fn ended(
+        &self,
+        state: &mut State,
+        seq: u64,
+        report: Report,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(generation) = state.queue.end(seq) else { return Ok(()) };
+        let Some(item) = state.queue.get(seq).cloned() else { return Ok(()) };
+        if report.outcome.verdict == Verdict::Abandoned {
+            return Ok(());
+        }
+        let counted = state.health.counted.iter();
+        let suspects = counted.filter(|other| **other != seq);
+        let suspects = suspects.filter_map(|s| Some((*s, state.queue.get(*s)?.clone()))).collect();
+        let health = state.health.clone();
+        let ended = Ended { seq, generation, item, report, health, suspects };
+        let (peer, options) = (self.peer.clone(), self.peers.context.options.clone());
+        let random = self.peers.context.kernel.runtime().random.clone();
+        let work = move |ledger: &crate::ledger::Ledger, now_ms| {
+            Books { ledger, peer: &peer, now_ms }.settle(ended, &options, &*random)
+        };
+        let settled = self.books(work).await?;
+        state.health = settled.health;
+        for (seq, item) in settled.items {
+            match item {
+                Some(item) => state.queue.put(seq, item),
+                None => state.queue.remove(seq),
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts what may be started and sets the timer for what comes next.
+    async fn turn(
+        &self,
+        myself: &ActorRef<Message>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        self.refill(state).await?;
+        let now_ms = self.peers.context.now_ms();
+        let rests = state.health.rests(now_ms);
+        self.slot.resting.store(rests, Ordering::Relaxed);
+        if !rests && !self.peers.context.gate.is_closed() {
+            let most = if state.health.is_doubtful() {
+                PROBES
+            } else {
+                self.peers.context.options.sends_per_peer.max(1)
+            };
+            let room = most.saturating_sub(state.queue.in_flight());
+            let mut ready = state.queue.ready(now_ms);
+            if state.health.is_doubtful() && !ready.is_empty() {
+                state.rotation = state.rotation.wrapping_add(1);
+                let by = state.rotation % ready.len();
+                ready.rotate_left(by);
+            }
+            for seq in ready.into_iter().take(room) {
+                self.start(myself, state, seq, now_ms);
+            }
+        }
+        let next_ms = if rests { state.health.memory.until_ms } else { state.queue.next_due_ms() };
+        let next_ms = next_ms.filter(|next| *next > now_ms && state.queue.len() > 0);
+        self.set_timer(myself, state, next_ms, now_ms);
+        Ok(())
+    }
+
+    fn start(&self, myself: &ActorRef<Message>, state: &mut State, seq: u64, now_ms: i64) {
+        let Some(item) = state.queue.get(seq).cloned() else { return };
+        state.queue.start(seq, state.health.generation);
+        state.probed_ms = now_ms;
+        let (context, peer) = (self.peers.context.clone(), self.peer.clone());
+        let signing = state.health.memory.signing;
+        let failed = Report::failed(
+            &item,
+            Outcome::because(Verdict::LocalFailure, "the attempt ended abnormally"),
+        );
+        let work =
+            tokio::spawn(async move { send::attempt(&context, &peer, seq, &item, signing).await });
+        let myself = myself.clone();
+        tokio::spawn(async move {
+            let report = work.await.unwrap_or(failed);
+            // An actor that was started again meanwhile sends the item anew.
+            let _ = myself.cast(Message::Ended(seq, Box::new(report)));
+        });
+    }
+
+    /// Reads on where there is room, and parks what is too old for a peer that was given up.
+    async fn refill(&self, state: &mut State) -> Result<(), ActorProcessingErr> {
+        let options = &self.peers.context.options;
+        let window = options.window.max(1);
+        loop {
+            let now_ms = self.peers.context.now_ms();
+            while state.queue.more
+                && state.queue.due(now_ms) < window
+                && state.queue.len() < MAX_ITEMS.max(window)
+            {
+                let (peer, from) = (self.peer.clone(), state.queue.read_to);
+                let page = self.books(move |l, _| l.items(&peer, from, window)).await?;
+                state.queue.more = page.len() == window;
+                state.queue.extend(page);
+            }
+            if state.health.memory.down_since_ms.is_none() {
+                return Ok(());
+            }
+            let max_age_ms = i64::try_from(options.max_age.as_millis()).unwrap_or(i64::MAX);
+            let oldest_ms = now_ms.saturating_sub(max_age_ms);
+            let expired: Vec<(u64, Item)> = state
+                .queue
+                .iter()
+                .filter(|(seq, item)| {
+                    item.enqueued_ms < oldest_ms && !state.queue.is_in_flight(*seq)
+                })
+                .map(|(seq, item)| (seq, item.clone()))
+                .collect();
+            if expired.is_empty() {
+                return Ok(());
+            }
+            let gone: Vec<u64> = expired.iter().map(|(seq, _)| *seq).collect();
+            let peer = self.peer.clone();
+            self.books(move |ledger, now_ms| Books { ledger, peer: &peer, now_ms }.expire(expired))
+                .await?;
+            gone.into_iter().for_each(|seq| state.queue.remove(seq));
+        }
+    }
+
+    fn set_timer(
+        &self,
+        myself: &ActorRef<Message>,
+        state: &mut State,
+        next_ms: Option<i64>,
+        now_ms: i64,
+    ) {
+        if state.timer.as_ref().map(|(at, _)| *at) == next_ms {
+            return;
+        }
+        if let Some((_, timer)) = state.timer.take() {
+            timer.abort();
+        }
+        let Some(next_ms) = next_ms else { return };
+        let wait = u64::try_from(next_ms.saturating_sub(now_ms)).unwrap_or(0);
+        let wait = Duration::from_millis(wait).min(LONGEST_TIMER);
+        let sleep = self.peers.context.kernel.runtime().clock.sleep(wait);
+        let myself = myself.clone();
+        let timer = tokio::spawn(async move {
+            sleep.await;
+            // An actor that has left needs no timer.
+            let _ = myself.cast(Message::Due);
+        });
+        state.timer = Some((next_ms, timer));
+    }
+}

@@ -1,0 +1,253 @@
+//! Sending: one actor for each peer instance that something is owed to.
+//!
+//! Actors are started when something is queued and leave memory when their queue is empty. Nothing
+//! polls: an actor waits for a message or for the one timer that its next attempt needs.
+
+mod actor;
+mod health;
+mod queue;
+mod schedule;
+mod send;
+mod settle;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fedsx_kernel::Kernel;
+use fedsx_kernel::log::StoreError;
+use fedsx_kernel::supervision::{self, SupervisorMessage};
+use futures::FutureExt;
+use ractor::{Actor, ActorRef};
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use crate::client::Client;
+use crate::discovery::Discovery;
+use crate::ledger::Ledger;
+use crate::service::{DeliveryError, Options};
+use actor::{Message, PeerActor};
+
+/// What all peers share.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub kernel: Kernel,
+    pub ledger: Ledger,
+    pub discovery: Discovery,
+    pub client: Client,
+    pub supervisor: ActorRef<SupervisorMessage>,
+    pub options: Arc<Options>,
+    /// Bounds the sends to all peers; closed when the node shuts down.
+    pub gate: Arc<Semaphore>,
+}
+
+impl Context {
+    pub fn new(
+        kernel: Kernel,
+        ledger: Ledger,
+        discovery: Discovery,
+        client: Client,
+        supervisor: ActorRef<SupervisorMessage>,
+        options: Arc<Options>,
+    ) -> Self {
+        let gate = Arc::new(Semaphore::new(options.sends.max(1)));
+        Self { kernel, ledger, discovery, client, supervisor, options, gate }
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        self.kernel.runtime().clock.now_ms()
+    }
+}
+
+/// Which dead letters of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Selection {
+    /// The one at this position.
+    One(u64),
+    /// All, and its queue where it was given up.
+    All,
+}
+
+/// What the owner of the queue is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Replay(Selection),
+    Discard(Selection),
+}
+
+type Answer = oneshot::Sender<Result<u64, StoreError>>;
+
+/// What others and a peer's actor share.
+#[derive(Default)]
+pub(crate) struct Slot {
+    actor: Mutex<Option<ActorRef<Message>>>,
+    /// How often something was asked of the actor, and up to where it has seen to that.
+    asked: AtomicU64,
+    seen: AtomicU64,
+    in_flight: AtomicUsize,
+    /// Whether the peer is left alone for now.
+    resting: AtomicBool,
+    contacted: AtomicBool,
+    requests: Mutex<Vec<(Wanted, Answer)>>,
+}
+
+/// The peers that something is owed to; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Peers {
+    context: Context,
+    slots: Arc<Mutex<HashMap<String, Arc<Slot>>>>,
+    changed: Arc<watch::Sender<u64>>,
+    starts: Arc<AtomicU64>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Peers {
+    pub fn new(context: Context) -> Self {
+        let changed = Arc::new(watch::Sender::new(0));
+        Self { context, slots: Arc::default(), changed, starts: Arc::default() }
+    }
+
+    /// Starts the actors of all peers that something is queued for.
+    pub async fn resume(&self) -> Result<(), DeliveryError> {
+        let mut after: Option<String> = None;
+        loop {
+            let (ledger, from) = (self.context.ledger.clone(), after.take());
+            let read = move || ledger.queued_peers(from.as_deref(), 256);
+            let peers = self.context.kernel.runtime().run(read).await??;
+            let Some(last) = peers.last() else { return Ok(()) };
+            after = Some(last.clone());
+            peers.iter().for_each(|peer| self.wake(peer));
+        }
+    }
+
+    /// Tells a peer's actor that something was queued; starts it where it is not in memory.
+    pub fn wake(&self, peer: &str) {
+        self.ask(peer, |_| ());
+    }
+
+    /// Tells a resting peer's actor that the peer was heard of.
+    pub fn contact(&self, peer: &str) {
+        let slot = lock(&self.slots).get(peer).cloned();
+        if slot.is_some_and(|slot| slot.resting.load(Ordering::Relaxed)) {
+            self.ask(peer, |slot| slot.contacted.store(true, Ordering::Relaxed));
+        }
+    }
+
+    pub async fn replay(&self, peer: &str, which: Selection) -> Result<u64, DeliveryError> {
+        self.request(peer, Wanted::Replay(which)).await
+    }
+
+    pub async fn discard(&self, peer: &str, which: Selection) -> Result<u64, DeliveryError> {
+        self.request(peer, Wanted::Discard(which)).await
+    }
+
+    async fn request(&self, peer: &str, wanted: Wanted) -> Result<u64, DeliveryError> {
+        let (answer, receive) = oneshot::channel();
+        self.ask(peer, |slot| lock(&slot.requests).push((wanted, answer)));
+        let answered = receive.await.map_err(|_| DeliveryError::NoAnswer(peer.to_owned()))?;
+        Ok(answered?)
+    }
+
+    pub fn in_flight(&self, peer: &str) -> usize {
+        lock(&self.slots).get(peer).map_or(0, |slot| slot.in_flight.load(Ordering::Relaxed))
+    }
+
+    /// Waits until no actor has anything to do now.
+    pub async fn idle(&self) {
+        let mut changed = self.changed.subscribe();
+        let busy = |slot: &Arc<Slot>| {
+            slot.in_flight.load(Ordering::SeqCst) > 0
+                || slot.asked.load(Ordering::SeqCst) != slot.seen.load(Ordering::SeqCst)
+        };
+        loop {
+            changed.borrow_and_update();
+            if !lock(&self.slots).values().any(busy) {
+                return;
+            }
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Starts no more sends and waits for those under way; whether they ended in time.
+    pub async fn quiesce(&self, patience: Duration) -> bool {
+        let all = u32::try_from(self.context.options.sends.max(1)).unwrap_or(u32::MAX);
+        let late = self.context.kernel.runtime().clock.sleep(patience);
+        let ended = tokio::select! {
+            permits = self.context.gate.acquire_many(all) => permits.is_ok(),
+            () = late => false,
+        };
+        self.context.gate.close();
+        ended
+    }
+
+    /// Leaves something in the peer's slot and tells the actor. Counting under the lock keeps an
+    /// actor that is just leaving from missing it.
+    fn ask(&self, peer: &str, leave: impl FnOnce(&Slot)) {
+        let (slot, new) = {
+            let mut slots = lock(&self.slots);
+            let known = slots.get(peer).cloned();
+            let new = known.is_none();
+            let slot = known.unwrap_or_default();
+            leave(&slot);
+            slot.asked.fetch_add(1, Ordering::SeqCst);
+            if new {
+                slots.insert(peer.to_owned(), slot.clone());
+            }
+            (slot, new)
+        };
+        if new {
+            self.start(peer.to_owned(), slot);
+        } else if let Some(actor) = &*lock(&slot.actor) {
+            // A failed actor looks into its slot when it is started again.
+            let _ = actor.cast(Message::Look);
+        }
+    }
+
+    fn start(&self, peer: String, slot: Arc<Slot>) {
+        let (peers, name) = (self.clone(), peer.clone());
+        let start = move |supervisor| {
+            let actor = PeerActor { peers: peers.clone(), peer: name.clone(), slot: slot.clone() };
+            async move {
+                let (actor, _) = Actor::spawn_linked(None, actor, (), supervisor).await?;
+                Ok(actor.get_cell())
+            }
+            .boxed()
+        };
+        let this = self.clone();
+        tokio::spawn(async move {
+            // Each start has its own name: the end of an earlier actor may be reported late.
+            let number = this.starts.fetch_add(1, Ordering::Relaxed);
+            let child = format!("delivery/peer/{peer}/{number}");
+            let start = Arc::new(start);
+            if let Err(error) = supervision::keep(&this.context.supervisor, child, start).await {
+                tracing::error!(%peer, %error, "the sender for a peer did not start");
+                lock(&this.slots).remove(&peer);
+                this.bump();
+            }
+        });
+    }
+
+    /// Takes a peer's actor out, unless something was asked of it that it has not seen.
+    fn leave(&self, peer: &str, slot: &Arc<Slot>) -> bool {
+        let mut slots = lock(&self.slots);
+        let done = slot.asked.load(Ordering::SeqCst) == slot.seen.load(Ordering::SeqCst);
+        if done {
+            slots.remove(peer);
+            drop(slots);
+            self.bump();
+        }
+        done
+    }
+
+    fn bump(&self) {
+        self.changed.send_modify(|changes| *changes += 1);
+    }
+}

@@ -1,0 +1,175 @@
+//! The part of a peer's queue that is in memory, and what of it may be sent now.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::ledger::Item;
+
+/// The first items of the queue, in the order of the log.
+#[derive(Default)]
+pub(super) struct Queue {
+    items: BTreeMap<u64, Item>,
+    in_flight: HashMap<u64, u64>,
+    /// The last position that was read from the ledger.
+    pub read_to: Option<u64>,
+    /// Whether the ledger may hold items after it.
+    pub more: bool,
+}
+
+impl Queue {
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.items.is_empty() && self.in_flight.is_empty() && !self.more
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// How many items do not wait for a time to come.
+    pub fn due(&self, now_ms: i64) -> usize {
+        self.items.values().filter(|item| item.next_ms <= now_ms).count()
+    }
+
+    pub fn get(&self, seq: u64) -> Option<&Item> {
+        self.items.get(&seq)
+    }
+
+    pub fn put(&mut self, seq: u64, item: Item) {
+        self.items.insert(seq, item);
+    }
+
+    pub fn remove(&mut self, seq: u64) {
+        self.items.remove(&seq);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &Item)> {
+        self.items.iter().map(|(seq, item)| (*seq, item))
+    }
+
+    /// Forgets what is not under way, so that it is read anew.
+    pub fn reread(&mut self) {
+        let in_flight = &self.in_flight;
+        self.items.retain(|seq, _| in_flight.contains_key(seq));
+        self.read_to = None;
+        self.more = true;
+    }
+
+    /// Takes in what was read.
+    pub fn extend(&mut self, page: Vec<(u64, Item)>) {
+        for (seq, item) in page {
+            self.read_to = self.read_to.max(Some(seq));
+            if !self.in_flight.contains_key(&seq) {
+                self.items.insert(seq, item);
+            }
+        }
+    }
+
+    /// Marks an item as under way, sent while the peer had failed `generation` times.
+    pub fn start(&mut self, seq: u64, generation: u64) {
+        self.in_flight.insert(seq, generation);
+    }
+
+    /// The item is not under way any more; answers its generation.
+    pub fn end(&mut self, seq: u64) -> Option<u64> {
+        self.in_flight.remove(&seq)
+    }
+
+    pub fn is_in_flight(&self, seq: u64) -> bool {
+        self.in_flight.contains_key(&seq)
+    }
+
+    /// What may be sent now, in order: nothing that waits for its time or shares a subject with an
+    /// earlier unfinished item.
+    pub fn ready(&self, now_ms: i64) -> Vec<u64> {
+        self.unblocked()
+            .filter(|(seq, item)| item.next_ms <= now_ms && !self.in_flight.contains_key(seq))
+            .map(|(seq, _)| seq)
+            .collect()
+    }
+
+    /// When the next item that waits for nothing but its time is due.
+    pub fn next_due_ms(&self) -> Option<i64> {
+        self.unblocked()
+            .filter(|(seq, _)| !self.in_flight.contains_key(seq))
+            .map(|(_, item)| item.next_ms)
+            .min()
+    }
+
+    fn unblocked(&self) -> impl Iterator<Item = (u64, &Item)> {
+        let mut held: HashSet<&str> = HashSet::new();
+        self.iter().filter(move |(_, item)| {
+            let free = item.subjects.iter().all(|subject| !held.contains(subject.as_str()));
+            held.extend(item.subjects.iter().map(String::as_str));
+            free
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fedsx_kernel::Cid;
+
+    use super::*;
+
+    fn item(subjects: &[&str], next_ms: i64) -> Item {
+        Item {
+            cid: Cid::of_block(b"x"),
+            recipients: Vec::new(),
+            total: 0,
+            chunks: 0,
+            wide: false,
+            subjects: subjects.iter().map(|s| (*s).to_owned()).collect(),
+            attempts: 0,
+            next_ms,
+            enqueued_ms: 0,
+            done: 0,
+            refused: None,
+        }
+    }
+
+    #[test]
+    fn subjects_keep_their_order() {
+        let mut queue = Queue::default();
+        queue.put(1, item(&["like"], 0));
+        queue.put(2, item(&["undo", "like"], 0));
+        queue.put(3, item(&["other"], 0));
+        queue.put(4, item(&["undo"], 0));
+        assert_eq!(queue.ready(0), [1, 3]);
+        queue.start(1, 0);
+        assert_eq!(queue.ready(0), [3]);
+        queue.end(1);
+        queue.remove(1);
+        assert_eq!(queue.ready(0), [2, 3]);
+    }
+
+    #[test]
+    fn an_item_that_waits_holds_its_subjects_only() {
+        let mut queue = Queue::default();
+        queue.put(1, item(&["a"], 100));
+        queue.put(2, item(&["a"], 0));
+        queue.put(3, item(&["b"], 0));
+        queue.put(4, item(&["c"], 50));
+        assert_eq!(queue.ready(0), [3]);
+        assert_eq!(queue.next_due_ms(), Some(0));
+        queue.remove(3);
+        assert_eq!(queue.next_due_ms(), Some(50));
+        queue.remove(4);
+        assert_eq!(queue.next_due_ms(), Some(100));
+        assert_eq!(queue.ready(100), [1]);
+    }
+
+    #[test]
+    fn reading_anew_keeps_what_is_under_way() {
+        let mut queue = Queue::default();
+        queue.extend(vec![(5, item(&["a"], 0)), (6, item(&["b"], 0))]);
+        queue.start(5, 0);
+        queue.reread();
+        assert_eq!((queue.len(), queue.read_to, queue.more), (1, None, true));
+        queue.extend(vec![(2, item(&["c"], 0)), (5, item(&["a"], 7)), (6, item(&["b"], 0))]);
+        assert_eq!(queue.get(5).map(|item| item.next_ms), Some(0));
+        assert_eq!(queue.ready(0), [2, 6]);
+    }
+}

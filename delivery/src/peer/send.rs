@@ -1,0 +1,347 @@
+//! One attempt to deliver one item.
+
+use std::collections::HashSet;
+
+use fedsx_kernel::address::same_origin;
+use fedsx_kernel::pipeline::inbound::without_hidden;
+use fedsx_kernel::{Activity, Problem, Refusal, origin_of};
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
+use hyper::{Method, Uri};
+use serde_json::Value;
+use url::Url;
+
+use super::Context;
+use super::verdict::{Outcome, Verdict, is_about_signature, of_answer, of_error};
+use crate::client::Request;
+use crate::discovery::{KeySigner, SignerError, UPSTREAM_STATUS};
+use crate::ledger::{Item, Signing};
+use crate::webfinger::ACTIVITY_TYPE;
+
+/// Where RFC 9421 is announced (FEP-844e).
+const RFC9421: &str = "https://datatracker.ietf.org/doc/html/rfc9421";
+
+/// What became of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Report {
+    pub outcome: Outcome,
+    /// How many recipients, in order, need nothing more.
+    pub done: u32,
+    /// Why one of those was refused for good.
+    pub refused: Option<String>,
+    /// How a request was signed that the peer took.
+    pub signing: Option<Signing>,
+}
+
+impl Report {
+    /// An attempt that came to nothing.
+    pub fn failed(item: &Item, outcome: Outcome) -> Self {
+        Self { outcome, done: item.done, refused: item.refused.clone(), signing: None }
+    }
+}
+
+/// Sends an item to whoever of its recipients still needs it. `remembered` is how the peer wants
+/// requests to be signed, where that is known.
+pub(super) async fn attempt(
+    context: &Context,
+    peer: &str,
+    seq: u64,
+    item: &Item,
+    remembered: Option<Signing>,
+) -> Report {
+    let Ok(_permit) = context.gate.acquire().await else {
+        return Report::failed(item, Outcome::because(Verdict::Abandoned, "shutting down"));
+    };
+    let (log, cid) = (context.kernel.log().clone(), item.cid);
+    let activity = match context.kernel.runtime().run(move || log.activity(&cid)).await {
+        Ok(Ok(Some(activity))) => activity,
+        Ok(Ok(None)) => {
+            let outcome = Outcome::because(Verdict::Skipped, "the body was erased");
+            return Report::failed(item, outcome);
+        }
+        Ok(Err(error)) => return Report::failed(item, local(&error.to_string())),
+        Err(error) => return Report::failed(item, local(&error.to_string())),
+    };
+    let signer = match signer(context, &activity).await {
+        Ok(signer) => signer,
+        Err(error) => return Report::failed(item, local(&error.to_string())),
+    };
+    let mut document = activity.document().clone();
+    without_hidden(&mut document);
+    let body = Bytes::from(Value::Object(document).to_string());
+    let mut sending = Sending {
+        context,
+        peer,
+        seq,
+        item,
+        signer,
+        body,
+        signing: remembered,
+        report: Report::failed(item, Outcome::because(Verdict::Skipped, "nobody is left")),
+    };
+    sending.run().await;
+    sending.report
+}
+
+fn local(reason: &str) -> Outcome {
+    Outcome::because(Verdict::LocalFailure, reason)
+}
+
+/// The author's keys; the instance's where the author has none any more, since what it said last
+/// must still be sent and its proof stands for itself.
+async fn signer(context: &Context, activity: &Activity) -> Result<KeySigner, SignerError> {
+    match context.discovery.signer(activity.actor()).await {
+        Err(error @ (SignerError::NoKey(_) | SignerError::Ring(_))) => {
+            context.discovery.instance_signer().await.ok_or(error)
+        }
+        other => other,
+    }
+}
+
+struct Sending<'a> {
+    context: &'a Context,
+    peer: &'a str,
+    seq: u64,
+    item: &'a Item,
+    signer: KeySigner,
+    body: Bytes,
+    signing: Option<Signing>,
+    report: Report,
+}
+
+impl Sending<'_> {
+    async fn run(&mut self) {
+        let share = self.item.wide || self.item.total > 1;
+        let mut posted = HashSet::new();
+        let mut list = Recipients { start: 0, ids: self.item.recipients.clone(), chunk: 0 };
+        while self.report.done < self.item.total {
+            let id = match self.recipient(&mut list, self.report.done).await {
+                Ok(Some(id)) => id,
+                Ok(None) => break,
+                Err(reason) => {
+                    self.report.outcome = local(&reason);
+                    return;
+                }
+            };
+            let document = match self.context.discovery.actor(&id).await {
+                Ok(document) => document,
+                Err(refusal) => {
+                    let outcome = undiscovered(&refusal);
+                    if outcome.verdict != Verdict::Parked {
+                        self.report.outcome = outcome;
+                        return;
+                    }
+                    self.note(outcome, 1);
+                    continue;
+                }
+            };
+            let shared = shared_inbox(&document, self.peer).filter(|_| share);
+            let rest = self.item.total.saturating_sub(self.report.done);
+            let (inbox, covers) = match (shared, personal_inbox(&document)) {
+                (Some(inbox), _) => (inbox, rest),
+                (None, Some(inbox)) => (inbox, 1),
+                (None, None) => {
+                    self.note(Outcome::because(Verdict::Parked, format!("{id} has no inbox")), 1);
+                    continue;
+                }
+            };
+            if !posted.insert(inbox.to_owned()) {
+                self.report.done = self.report.done.saturating_add(1);
+                continue;
+            }
+            let outcome = self.post(inbox, &document).await;
+            match outcome.verdict {
+                Verdict::Delivered | Verdict::Parked => self.note(outcome, covers),
+                _ => {
+                    self.report.outcome = outcome;
+                    return;
+                }
+            }
+        }
+        if let Some(refused) = &self.report.refused {
+            let status = self.report.outcome.status;
+            let reason = Some(refused.clone());
+            self.report.outcome = Outcome { verdict: Verdict::Parked, status, reason };
+        }
+    }
+
+    /// So many recipients need nothing more.
+    fn note(&mut self, outcome: Outcome, recipients: u32) {
+        self.report.done = self.report.done.saturating_add(recipients);
+        if outcome.verdict == Verdict::Parked {
+            self.report.refused = outcome.reason.clone();
+        }
+        self.report.outcome = outcome;
+    }
+
+    async fn recipient(&self, list: &mut Recipients, index: u32) -> Result<Option<String>, String> {
+        loop {
+            let at = usize::try_from(index.saturating_sub(list.start)).unwrap_or(usize::MAX);
+            if let Some(id) = list.ids.get(at) {
+                return Ok(Some(id.clone()));
+            }
+            if list.chunk >= self.item.chunks {
+                return Ok(None);
+            }
+            let (ledger, peer) = (self.context.ledger.clone(), self.peer.to_owned());
+            let (seq, chunk) = (self.seq, list.chunk);
+            let read = move || ledger.chunk(&peer, seq, chunk);
+            let ids = self.context.kernel.runtime().run(read).await;
+            let ids = ids.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+            let passed = u32::try_from(list.ids.len()).unwrap_or(u32::MAX);
+            *list = Recipients { start: list.start.saturating_add(passed), ids, chunk: chunk + 1 };
+        }
+    }
+
+    /// Posts to one inbox; where the peer objects to the signature, once more with another one.
+    async fn post(&mut self, inbox: &str, recipient: &Value) -> Outcome {
+        let known = self.signing;
+        let first = known.or_else(|| announced(recipient)).unwrap_or(Signing::Cavage);
+        let (outcome, objects) = self.post_signed(inbox, first).await;
+        if !objects {
+            if outcome.verdict == Verdict::Delivered {
+                self.took(first);
+            }
+            return outcome;
+        }
+        let other = match first {
+            Signing::Cavage => announced(recipient).unwrap_or(Signing::Rfc9421),
+            Signing::Rfc9421 | Signing::Rfc9421Ed25519 => Signing::Cavage,
+        };
+        let (second, _) = self.post_signed(inbox, other).await;
+        if second.verdict == Verdict::Delivered {
+            self.took(other);
+            return second;
+        }
+        outcome
+    }
+
+    fn took(&mut self, signing: Signing) {
+        self.signing = Some(signing);
+        self.report.signing = Some(signing);
+    }
+
+    /// Posts once; also tells whether the peer objects to the signature.
+    async fn post_signed(&self, inbox: &str, way: Signing) -> (Outcome, bool) {
+        let request = match self.request(inbox, way).await {
+            Ok(request) => request,
+            Err(outcome) => return (outcome, false),
+        };
+        match self.context.client.send(request).await {
+            Ok(answer) => {
+                let now = self.context.kernel.runtime().clock.now();
+                let outcome = of_answer(&answer, now, &self.context.options);
+                (outcome, is_about_signature(answer.status))
+            }
+            Err(error) => (of_error(&error), false),
+        }
+    }
+
+    async fn request(&self, inbox: &str, way: Signing) -> Result<Request, Outcome> {
+        let parked = |reason: &str| Outcome::because(Verdict::Parked, reason);
+        let url = Url::parse(inbox).map_err(|_| parked("the inbox is no URL"))?;
+        let uri: Uri = url.as_str().parse().map_err(|_| parked("the inbox is no URL"))?;
+        let host = match (url.host_str(), url.port()) {
+            (Some(host), Some(port)) => format!("{host}:{port}"),
+            (Some(host), None) => host.to_owned(),
+            (None, _) => return Err(parked("the inbox has no host")),
+        };
+        let mut headers = HeaderMap::new();
+        let host = HeaderValue::try_from(host).map_err(|_| parked("the inbox has no host"))?;
+        headers.insert(HOST, host);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(ACTIVITY_TYPE));
+        self.signer
+            .sign_as(way, &Method::POST, &uri, Some(&self.body), &mut headers)
+            .await
+            .map_err(|error| local(&error.to_string()))?;
+        Ok(Request { method: Method::POST, url: url.into(), headers, body: self.body.clone() })
+    }
+}
+
+/// A window into the recipients: those from `start` on; `chunk` is the list to read next.
+struct Recipients {
+    start: u32,
+    ids: Vec<String>,
+    chunk: u32,
+}
+
+/// What it means that a recipient's document cannot be had.
+fn undiscovered(refusal: &Refusal) -> Outcome {
+    let answered = refusal.members.iter().find(|(name, _)| *name == UPSTREAM_STATUS);
+    let status = answered.and_then(|(_, status)| status.as_u64()).and_then(|s| s.try_into().ok());
+    let verdict = match (refusal.problem, status) {
+        (Problem::UpstreamFailed, Some(429)) | (Problem::UpstreamFailed, None) => {
+            Verdict::PeerFailed { retry_after: None }
+        }
+        (Problem::UpstreamFailed, Some(_)) => Verdict::Faulted,
+        (Problem::UnknownKey | Problem::ForbiddenAddress, _) => Verdict::Parked,
+        _ => Verdict::LocalFailure,
+    };
+    Outcome { verdict, status, reason: Some(refusal.detail.clone()) }
+}
+
+/// The inbox for everyone on the peer; only where it is of the peer itself.
+fn shared_inbox<'a>(actor: &'a Value, peer: &str) -> Option<&'a str> {
+    let inbox = actor.get("endpoints")?.get("sharedInbox")?.as_str()?;
+    same_origin(inbox, peer).then_some(inbox)
+}
+
+fn personal_inbox(actor: &Value) -> Option<&str> {
+    actor.get("inbox").and_then(Value::as_str).filter(|inbox| origin_of(inbox).is_some())
+}
+
+/// How the peer says that it wants requests to be signed, in an actor's `generator` (FEP-844e).
+fn announced(actor: &Value) -> Option<Signing> {
+    let implements = actor.get("generator")?.get("implements")?;
+    let one = std::slice::from_ref(implements);
+    let listed = implements.as_array().map_or(one, Vec::as_slice);
+    let hrefs = listed
+        .iter()
+        .filter_map(|entry| entry.as_str().or_else(|| entry.get("href").and_then(Value::as_str)));
+    let mut known = hrefs.filter(|href| href.starts_with(RFC9421)).peekable();
+    known.peek()?;
+    let ed25519 = known.any(|href| href.contains("eddsa") || href.contains("ed25519"));
+    let methods = actor.get("assertionMethod").and_then(Value::as_array);
+    let multikey = methods.into_iter().flatten().any(|key| {
+        let text = key.get("publicKeyMultibase").and_then(Value::as_str);
+        text.is_some_and(|text| text.starts_with("z6Mk"))
+    });
+    Some(if ed25519 || multikey { Signing::Rfc9421Ed25519 } else { Signing::Rfc9421 })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn announcements() {
+        let multikey = json!([{"type": "Multikey", "publicKeyMultibase": "z6MkfooBar"}]);
+        let says = |implements: Value, methods: Value| {
+            announced(&json!({
+                "generator": {"implements": implements}, "assertionMethod": methods
+            }))
+        };
+        let ours = json!([{"href": RFC9421, "name": "RFC-9421"}]);
+        assert_eq!(says(ours.clone(), multikey.clone()), Some(Signing::Rfc9421Ed25519));
+        assert_eq!(says(ours, json!([])), Some(Signing::Rfc9421));
+        let eddsa = format!("{RFC9421}#name-eddsa-using-curve-edwards25");
+        assert_eq!(says(json!({"href": eddsa}), json!(null)), Some(Signing::Rfc9421Ed25519));
+        assert_eq!(says(json!([{"href": "https://other.example"}]), multikey), None);
+        assert_eq!(announced(&json!({"generator": "https://a.example/app"})), None);
+        assert_eq!(announced(&json!({})), None);
+    }
+
+    #[test]
+    fn inboxes() {
+        let actor = json!({
+            "inbox": "https://a.example/u/1/inbox",
+            "endpoints": {"sharedInbox": "https://a.example/inbox"}
+        });
+        assert_eq!(shared_inbox(&actor, "https://a.example"), Some("https://a.example/inbox"));
+        assert_eq!(shared_inbox(&actor, "https://b.example"), None);
+        assert_eq!(personal_inbox(&actor), Some("https://a.example/u/1/inbox"));
+        assert_eq!(personal_inbox(&json!({"inbox": "ftp://x"})), None);
+    }
+}

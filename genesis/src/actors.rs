@@ -1,0 +1,58 @@
+//! What the admission state knows of actors, hosted here or elsewhere.
+
+use fedsx_kernel::Order;
+use fedsx_kernel::keys::KeyHistory;
+use fedsx_kernel::state::{self, State, StateError, StateView, key};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The names of the types that are actors (ActivityStreams 2.0 Vocabulary, section 3.2).
+pub const ACTOR_TYPES: [&str; 5] = ["Person", "Service", "Group", "Application", "Organization"];
+
+/// An actor as the admission state keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ActorState {
+    /// The newest actor document.
+    pub document: Value,
+    /// The order of the statement that said so.
+    pub order: Order,
+    /// Every key that it ever had.
+    pub keys: KeyHistory,
+    /// Whether it was deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
+    /// When the document was last fetched, in milliseconds since 1970; 0 for our own.
+    #[serde(default)]
+    pub fetched_ms: i64,
+}
+
+impl ActorState {
+    /// Whether Follows wait for a decision of the actor.
+    pub fn approves_followers(&self) -> bool {
+        self.document.get("manuallyApprovesFollowers").and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// The id of its followers collection.
+    pub fn followers(&self) -> Option<&str> {
+        self.document.get("followers").and_then(Value::as_str)
+    }
+}
+
+/// Whether a type is one of an actor.
+pub fn is_actor_type(kind: &str) -> bool {
+    ACTOR_TYPES.contains(&kind)
+}
+
+/// What is known of an actor.
+pub fn actor(state: &dyn StateView, id: &str) -> Result<Option<ActorState>, StateError> {
+    state::get_as(state, &key(&["actor", id]))
+}
+
+/// The newest document of an actor.
+pub fn document(state: &dyn StateView, id: &str) -> Result<Option<Value>, StateError> {
+    Ok(actor(state, id)?.map(|actor| actor.document))
+}
+
+pub(crate) fn put(state: &mut dyn State, id: &str, actor: &ActorState) -> Result<(), StateError> {
+    state::put_as(state, &key(&["actor", id]), actor)
+}

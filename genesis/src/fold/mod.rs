@@ -1,0 +1,32 @@
+//! The admission folds: what pipelines must know at once, applied by the writer in commit order.
+
+mod actors;
+mod blocks;
+mod definitions;
+mod objects;
+mod positions;
+
+use fedsx_kernel::Base;
+use fedsx_kernel::log::Record;
+use fedsx_kernel::state::{State, StateError};
+
+use crate::graph::Graph;
+
+pub use blocks::blocks;
+pub use objects::{Owned, owned};
+
+/// Where the follow graph stands in the admission state.
+pub const GRAPH: &str = "graph";
+
+/// Changes the admission state by a record.
+pub fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Result<(), StateError> {
+    positions::fold(base, state, record)?;
+    actors::fold(base, state, record)?;
+    definitions::fold(state, record)?;
+    objects::fold(state, record)?;
+    blocks::fold(state, record)?;
+    if record.entry.stream != fedsx_kernel::log::Stream::Local {
+        Graph::new(GRAPH).fold(state, &record.activity)?;
+    }
+    Ok(())
+}

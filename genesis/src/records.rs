@@ -1,0 +1,9 @@
+//! The kinds of record in the `local` stream: what an instance observed and decided itself.
+
+/// A genesis bundle took effect. `object`: `{bundle, definitions: {path: {cid, document}}}`.
+pub const GENESIS_ACTIVATED: &str = "GenesisActivated";
+/// The document of an actor elsewhere was fetched. `object`: the document; `keyHistory`: its
+/// keys with their intervals, where its instance serves them.
+pub const ACTOR_FETCHED: &str = "ActorFetched";
+/// Dead letters were put back into their queue. `object`: which.
+pub const DEAD_LETTER_REPLAYED: &str = "DeadLetterReplayed";

@@ -1,0 +1,159 @@
+//! Whom an activity is for.
+
+use fedsx_kernel::activity::{id_of, ids_in};
+use fedsx_kernel::refusal::Refusal;
+use fedsx_kernel::rules::Preparing;
+use fedsx_kernel::state::{StateError, StateView};
+use fedsx_kernel::{Activity, ActorName, Base};
+use serde_json::{Map, Value};
+
+use super::references;
+use crate::actors;
+use crate::definition::AudienceToken;
+use crate::fold::GRAPH;
+use crate::graph::Graph;
+
+/// Everyone (ActivityPub, section 5.6).
+pub const PUBLIC: &str = "https://www.w3.org/ns/activitystreams#Public";
+/// The author's followers, as a request may call them.
+pub const FOLLOWERS: &str = "Followers";
+
+/// Followers read at once when an audience is expanded.
+const PAGE: usize = 1000;
+
+/// Whether an id stands for everyone.
+pub fn is_public(id: &str) -> bool {
+    id == PUBLIC || id == "as:Public" || id == "Public"
+}
+
+/// Brings the audience of a request into its published form: `to` and `cc` as arrays of full
+/// ids. What is hidden is taken out and returned.
+pub(super) fn settle(
+    with: &Preparing<'_>,
+    content: &mut Map<String, Value>,
+    tokens: &[AudienceToken],
+) -> Result<Vec<String>, Refusal> {
+    let named = |member: &str, content: &Map<String, Value>| -> Vec<String> {
+        let mut ids: Vec<String> = Vec::new();
+        for id in ids_in(content.get(member)) {
+            let id = if is_public(id) {
+                PUBLIC.to_owned()
+            } else if id == FOLLOWERS {
+                with.base.of_actor(with.name, "followers")
+            } else {
+                references::actor_id(with, id)
+            };
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        ids
+    };
+    let (mut to, mut cc) = (named("to", content), named("cc", content));
+    let mut hidden = named("bto", content);
+    hidden.extend(named("bcc", content));
+    if let Some(Value::Object(object)) = content.get("object") {
+        for member in ["bto", "bcc"] {
+            hidden.extend(named(member, object));
+        }
+    }
+    super::objects::strip_hidden(content);
+    if to.is_empty() && cc.is_empty() && hidden.is_empty() && !content.contains_key("audience") {
+        (to, cc) = usual(with, content, tokens);
+    }
+    hidden.dedup();
+    for (member, ids) in [("to", to), ("cc", cc)] {
+        if ids.is_empty() {
+            content.remove(member);
+        } else {
+            content.insert(member.into(), ids.into());
+        }
+    }
+    Ok(hidden)
+}
+
+/// The audience of an activity whose author names nobody, as the verb's definition says.
+fn usual(
+    with: &Preparing<'_>,
+    content: &Map<String, Value>,
+    tokens: &[AudienceToken],
+) -> (Vec<String>, Vec<String>) {
+    let (mut to, mut cc): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    let object = content.get("object");
+    let within = |member: &str| object.and_then(|object| object.get(member));
+    for token in tokens {
+        let (into, ids): (&mut Vec<String>, Vec<&str>) = match token {
+            AudienceToken::Public => (&mut to, vec![PUBLIC]),
+            AudienceToken::Followers => {
+                cc.push(with.base.of_actor(with.name, "followers"));
+                continue;
+            }
+            AudienceToken::Object => (&mut to, object.and_then(id_of).into_iter().collect()),
+            AudienceToken::ObjectActor => (&mut to, ids_in(within("actor"))),
+            AudienceToken::ObjectObject => (&mut to, ids_in(within("object"))),
+            AudienceToken::ObjectAttributedTo => (&mut to, ids_in(within("attributedTo"))),
+            AudienceToken::ObjectTo => {
+                let mut ids = ids_in(within("to"));
+                ids.extend(ids_in(within("cc")));
+                (&mut to, ids)
+            }
+        };
+        for id in ids {
+            if id != with.actor && !into.iter().any(|held| held == id) {
+                into.push(id.to_owned());
+            }
+        }
+    }
+    (to, cc)
+}
+
+/// The actors hosted here that an activity is for.
+pub(super) fn local_recipients(
+    base: &Base,
+    state: &dyn StateView,
+    activity: &Activity,
+    hidden: &[String],
+) -> Result<Vec<ActorName>, StateError> {
+    let author = activity.actor();
+    let mut names: Vec<ActorName> = Vec::new();
+    let mut add = |id: &str| -> Result<(), StateError> {
+        let Some(name) = base.name_of(id).filter(|_| id != author) else { return Ok(()) };
+        let lives = actors::actor(state, id)?.is_some_and(|actor| !actor.deleted);
+        if lives && !names.contains(&name) {
+            names.push(name);
+        }
+        Ok(())
+    };
+    let mut to_followers = false;
+    let known = actors::actor(state, author)?;
+    let followers_of_author = known.as_ref().and_then(|actor| actor.followers());
+    for id in activity.audience().into_iter().chain(hidden.iter().map(String::as_str)) {
+        if is_public(id) || Some(id) == followers_of_author {
+            to_followers = true;
+        }
+        add(id)?;
+    }
+    // What answers or ends something of ours concerns us even where nobody is addressed.
+    if !base.is_local(author) {
+        let inner = activity.object().and_then(|object| object.get("object")).and_then(id_of);
+        let inner_actor = activity.object().and_then(|object| object.get("actor")).and_then(id_of);
+        for id in [activity.object_id(), inner, inner_actor].into_iter().flatten() {
+            add(id)?;
+        }
+    }
+    if to_followers {
+        let graph = Graph::new(GRAPH);
+        let mut after: Option<String> = None;
+        loop {
+            let page = graph.followers_at(state, author, base.as_str(), after.as_deref(), PAGE)?;
+            for follower in &page {
+                add(follower)?;
+            }
+            if page.len() < PAGE {
+                break;
+            }
+            after = page.into_iter().next_back();
+        }
+    }
+    Ok(names)
+}

@@ -1,0 +1,276 @@
+//! Whether an activity is admissible.
+
+use fedsx_kernel::activity::{id_of, ids_in};
+use fedsx_kernel::address::same_origin;
+use fedsx_kernel::refusal::{Problem, Refusal};
+use fedsx_kernel::rules::{Direction, Judgement};
+use fedsx_kernel::state::StateView;
+use fedsx_kernel::{Activity, Cid, proof};
+use serde_json::{Value, json};
+
+use super::{GenesisRules, kind_in};
+use crate::actor_keys;
+use crate::actors::{self, is_actor_type};
+use crate::definition::{Definition, Kind};
+use crate::fold::GRAPH;
+use crate::graph::{Graph, Relation};
+use crate::registry;
+use crate::schema::SchemaError;
+
+impl GenesisRules {
+    pub(super) fn judge_with(
+        &self,
+        state: &dyn StateView,
+        activity: &Activity,
+        direction: Direction,
+        earlier: Option<&Judgement>,
+    ) -> Result<Judgement, Refusal> {
+        let outbound = direction == Direction::Outbound;
+        if outbound {
+            author_lives(state, activity)?;
+        } else {
+            of_origin(activity)?;
+            by_owner(state, activity)?;
+            answers_our_follow(self, state, activity)?;
+        }
+        if activity.kind() == "Follow" && activity.object_id() == Some(activity.actor()) {
+            return Err(Refusal::new(Problem::SelfFollow, "an actor cannot follow itself"));
+        }
+        may_change_keys(state, activity)?;
+        self.shape(state, activity, outbound, earlier)
+    }
+
+    /// Checks the schemas of verb and object, except where the earlier judgement used the same.
+    fn shape(
+        &self,
+        state: &dyn StateView,
+        activity: &Activity,
+        outbound: bool,
+        earlier: Option<&Judgement>,
+    ) -> Result<Judgement, Refusal> {
+        let verb = registry::find(state, Kind::ActivityTypes, activity.kind())?;
+        let Some(verb) = verb else {
+            if outbound {
+                return Err(Refusal::new(
+                    Problem::UnknownActivityType,
+                    format!("the activity type {:?} is not registered here", activity.kind()),
+                )
+                .with("activity_type", activity.kind()));
+            }
+            return Ok(Judgement::default());
+        };
+        if earlier.and_then(|earlier| earlier.judged_by) != Some(verb.cid) {
+            self.fits(&verb.cid, &verb.document, &activity.to_value(), "")?;
+        }
+        let mut judgement = Judgement { judged_by: Some(verb.cid), object_by: None };
+        let states_object = matches!(activity.kind(), "Create" | "Update");
+        let object = activity.object().filter(|_| states_object);
+        let Some((object, kind)) = object.and_then(|object| Some((object, kind_in(object)?)))
+        else {
+            return self.definition(activity, judgement);
+        };
+        match registry::find(state, Kind::ObjectTypes, kind)? {
+            Some(found) => {
+                if earlier.and_then(|earlier| earlier.object_by) != Some(found.cid) {
+                    self.fits(&found.cid, &found.document, object, "/object")?;
+                }
+                judgement.object_by = Some(found.cid);
+            }
+            None if outbound => {
+                return Err(Refusal::new(
+                    Problem::UnknownObjectType,
+                    format!("the object type {kind:?} is not registered here"),
+                )
+                .with("object_type", kind));
+            }
+            None => {}
+        }
+        Ok(judgement)
+    }
+
+    /// A published definition must be one, and its schema usable.
+    fn definition(&self, activity: &Activity, judgement: Judgement) -> Result<Judgement, Refusal> {
+        if Kind::of_type(activity.kind()).is_none() {
+            return Ok(judgement);
+        }
+        let object = activity.object().unwrap_or(&Value::Null);
+        let definition = Definition::published(activity.kind(), object)
+            .map_err(|e| Refusal::new(Problem::SchemaViolation, format!("/object: {e}")))?;
+        if let Some(schema) = definition.schema() {
+            self.schemas.accepts(schema).map_err(|e| {
+                Refusal::new(Problem::SchemaViolation, format!("/object/schema: {e}"))
+            })?;
+        }
+        Ok(judgement)
+    }
+
+    fn fits(&self, cid: &Cid, document: &Value, instance: &Value, at: &str) -> Result<(), Refusal> {
+        let Some(schema) = document.get("schema") else { return Ok(()) };
+        match self.schemas.check(cid, schema, instance) {
+            Ok(()) => Ok(()),
+            Err(SchemaError::Violations(violations)) => {
+                let list: Vec<Value> = violations
+                    .iter()
+                    .map(|violation| {
+                        json!({
+                            "path": format!("{at}{}", violation.instance_path),
+                            "rule": violation.schema_path,
+                            "message": violation.message,
+                        })
+                    })
+                    .collect();
+                let detail = violations
+                    .iter()
+                    .map(|violation| format!("{at}{violation}"))
+                    .collect::<Vec<_>>()
+                    .join("; ");
+                Err(Refusal::new(Problem::SchemaViolation, detail).with("violations", list))
+            }
+            Err(other) => Err(Refusal::new(Problem::SchemaViolation, other.to_string())),
+        }
+    }
+}
+
+/// Only an actor that lives publishes; only its own `Create` comes before.
+fn author_lives(state: &dyn StateView, activity: &Activity) -> Result<(), Refusal> {
+    let creates_itself = activity.kind() == "Create" && actor_keys::concerns_author(activity);
+    match actors::actor(state, activity.actor())? {
+        Some(actor) if actor.deleted => {
+            Err(Refusal::new(Problem::ActorGone, format!("{} was deleted", activity.actor())))
+        }
+        Some(_) if creates_itself => {
+            Err(Refusal::new(Problem::ActorExists, format!("{} exists already", activity.actor())))
+        }
+        None if !creates_itself => Err(Refusal::new(
+            Problem::UnknownActor,
+            format!(
+                "{} does not exist yet; publish Create with a Person, Service or Group first",
+                activity.actor()
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What an author embeds as its own must be of its own origin (FEP-fe34).
+fn of_origin(activity: &Activity) -> Result<(), Refusal> {
+    let wrong = |what: &str, id: &str| {
+        Refusal::new(
+            Problem::WrongOrigin,
+            format!("{what} {id} is not of the origin of {}", activity.actor()),
+        )
+    };
+    let Some(object) = activity.object() else { return Ok(()) };
+    match activity.kind() {
+        "Create" | "Update" => {
+            if let Some(id) = id_of(object)
+                && !same_origin(id, activity.actor())
+            {
+                return Err(wrong("object", id));
+            }
+            let authors = ids_in(object.get("attributedTo"));
+            if !authors.is_empty() && !authors.contains(&activity.actor()) {
+                return Err(Refusal::new(
+                    Problem::WrongOrigin,
+                    format!("the object is attributed to {}", authors.join(", ")),
+                ));
+            }
+            Ok(())
+        }
+        "Delete" => match id_of(object) {
+            Some(id) if !same_origin(id, activity.actor()) => Err(wrong("object", id)),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Actors are changed and deleted by themselves, statements undone by their author.
+fn by_owner(state: &dyn StateView, activity: &Activity) -> Result<(), Refusal> {
+    let refuse = |detail: String| Err(Refusal::new(Problem::NotAuthorised, detail));
+    let Some(object) = activity.object() else { return Ok(()) };
+    let id = id_of(object).unwrap_or_default();
+    match activity.kind() {
+        "Create" | "Update" | "Delete" => {
+            let is_actor = kind_in(object).is_some_and(is_actor_type)
+                || (activity.kind() == "Delete" && actors::actor(state, id)?.is_some());
+            if is_actor && id != activity.actor() {
+                return refuse(format!("{id} is not {}", activity.actor()));
+            }
+            Ok(())
+        }
+        "Undo" => {
+            let author = object.get("actor").and_then(id_of);
+            if author.is_some_and(|author| author != activity.actor()) {
+                return refuse("only its author can undo an activity".into());
+            }
+            if !id.is_empty() && !same_origin(id, activity.actor()) {
+                return refuse(format!("{id} is not by {}", activity.actor()));
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `Accept` and `Reject` count only as answers to a Follow that an actor of ours sent.
+fn answers_our_follow(
+    rules: &GenesisRules,
+    state: &dyn StateView,
+    activity: &Activity,
+) -> Result<(), Refusal> {
+    if !matches!(activity.kind(), "Accept" | "Reject") {
+        return Ok(());
+    }
+    let refuse = || {
+        Err(Refusal::new(Problem::NotAuthorised, "it answers no Follow that was sent from here"))
+    };
+    let Some(object) = activity.object() else { return refuse() };
+    if kind_in(object).is_some_and(|kind| kind != "Follow") {
+        return refuse();
+    }
+    let graph = Graph::new(GRAPH);
+    if let Some(follower) = object.get("actor").and_then(id_of) {
+        let ours = rules.base.is_local(follower)
+            && object.get("object").and_then(id_of) == Some(activity.actor());
+        // An answer that crossed our Undo is no offence; it has no effect any more.
+        let sent = ours
+            && (graph.relation(state, follower, activity.actor())? != Relation::None
+                || match id_of(object) {
+                    Some(id) => {
+                        graph.is_follow_of(state, id, activity.actor())?
+                            || graph.undid(state, follower, id)?
+                    }
+                    None => false,
+                });
+        return if sent { Ok(()) } else { refuse() };
+    }
+    match id_of(object) {
+        Some(id)
+            if rules.base.is_local(id) && graph.is_follow_of(state, id, activity.actor())? =>
+        {
+            Ok(())
+        }
+        _ => refuse(),
+    }
+}
+
+/// A change of keys is signed by a key that may rotate, judged against the state before it.
+fn may_change_keys(state: &dyn StateView, activity: &Activity) -> Result<(), Refusal> {
+    let changes = activity.kind() == "Update"
+        && actor_keys::concerns_author(activity)
+        && actor_keys::rotation(activity).is_some();
+    if !changes {
+        return Ok(());
+    }
+    let Some(known) = actors::actor(state, activity.actor())? else { return Ok(()) };
+    let head = proof::head(activity.document())
+        .map_err(|e| Refusal::new(Problem::InvalidSignature, e.to_string()))?;
+    // Outbound, the proof is added after judging; the writer judges again with it.
+    let Some(head) = head else { return Ok(()) };
+    known
+        .keys
+        .may_rotate(&head.verification_method, activity.order())
+        .map(|_| ())
+        .map_err(|e| Refusal::new(Problem::NotAuthorised, format!("this key may not rotate: {e}")))
+}

@@ -1,0 +1,185 @@
+//! What verbs mean: the kernel's [`Rules`] for the vocabulary that genesis defines.
+//!
+//! A verb that is only published (and not named here) is judged by its definition's schema and
+//! audience alone; the few verbs that change who may do what have their meaning here.
+
+mod actor_document;
+mod audience;
+mod judge;
+mod objects;
+mod prepare;
+mod references;
+
+use fedsx_kernel::activity::id_of;
+use fedsx_kernel::address::origin_of;
+use fedsx_kernel::keys::{Algorithm, KeyHistory, Purpose};
+use fedsx_kernel::log::Record;
+use fedsx_kernel::refusal::{Problem, Refusal};
+use fedsx_kernel::rules::{Direction, Hosted, Judgement, KeyWish, Prepared, Preparing, Rules};
+use fedsx_kernel::state::{State, StateError, StateView};
+use fedsx_kernel::{Activity, ActorName, Base};
+use serde_json::{Map, Value};
+
+use crate::actors::{self, is_actor_type};
+use crate::fold;
+use crate::schema::Schemas;
+
+pub use audience::{FOLLOWERS, PUBLIC, is_public};
+
+/// The rules of an instance.
+pub struct GenesisRules {
+    base: Base,
+    instance: ActorName,
+    schemas: Schemas,
+}
+
+impl GenesisRules {
+    /// Rules for the instance with this base and this actor of its own.
+    pub fn new(base: Base, instance: ActorName) -> Self {
+        Self { base, instance, schemas: Schemas::new() }
+    }
+
+    fn instance_actor(&self) -> String {
+        self.base.actor(&self.instance)
+    }
+}
+
+/// The `type` of an object in a request or activity.
+fn kind_in(value: &Value) -> Option<&str> {
+    value.as_object().and_then(fedsx_kernel::activity::kind_of)
+}
+
+impl Rules for GenesisRules {
+    fn keys_wanted(
+        &self,
+        state: &dyn StateView,
+        actor: &str,
+        request: &Map<String, Value>,
+    ) -> Result<Vec<KeyWish>, Refusal> {
+        let object = request.get("object");
+        let bare = Value::Object(request.clone());
+        let creates = match request.get("type").and_then(Value::as_str) {
+            Some("Create") => object.and_then(kind_in).is_some_and(is_actor_type),
+            Some(kind) => is_actor_type(kind) && kind_in(&bare).is_some(),
+            None => false,
+        };
+        if creates {
+            if actors::actor(state, actor)?.is_some() {
+                return Err(Refusal::new(Problem::ActorExists, format!("{actor} exists already")));
+            }
+            return Ok(vec![
+                KeyWish {
+                    algorithm: Algorithm::Ed25519,
+                    purposes: vec![Purpose::SignActivity, Purpose::HttpSignature],
+                },
+                KeyWish {
+                    algorithm: Algorithm::RsaV15Sha256,
+                    purposes: vec![Purpose::HttpSignature],
+                },
+            ]);
+        }
+        actor_document::rotation_wish(request)
+    }
+
+    fn prepare(
+        &self,
+        with: &Preparing<'_>,
+        request: Map<String, Value>,
+    ) -> Result<Prepared, Refusal> {
+        prepare::prepare(with, request)
+    }
+
+    fn judge(
+        &self,
+        state: &dyn StateView,
+        activity: &Activity,
+        direction: Direction,
+    ) -> Result<Judgement, Refusal> {
+        self.judge_with(state, activity, direction, None)
+    }
+
+    fn confirm(
+        &self,
+        state: &dyn StateView,
+        activity: &Activity,
+        direction: Direction,
+        earlier: &Judgement,
+    ) -> Result<Judgement, Refusal> {
+        if direction == Direction::Inbound {
+            self.sender(state, activity.actor(), None)?;
+        }
+        self.judge_with(state, activity, direction, Some(earlier))
+    }
+
+    fn fold(&self, state: &mut dyn State, record: &Record) -> Result<(), StateError> {
+        fold::fold(&self.base, state, record)
+    }
+
+    fn recipients(
+        &self,
+        state: &dyn StateView,
+        activity: &Activity,
+        hidden: &[String],
+    ) -> Result<Vec<ActorName>, StateError> {
+        audience::local_recipients(&self.base, state, activity, hidden)
+    }
+
+    fn keys(&self, state: &dyn StateView, actor: &str) -> Result<Option<KeyHistory>, StateError> {
+        Ok(actors::actor(state, actor)?.map(|actor| actor.keys))
+    }
+
+    fn hosted(&self, state: &dyn StateView, name: &ActorName) -> Result<Hosted, StateError> {
+        Ok(match actors::actor(state, &self.base.actor(name))? {
+            None => Hosted::Absent,
+            Some(actor) if actor.deleted => Hosted::Deleted,
+            Some(_) => Hosted::Active,
+        })
+    }
+
+    fn sender(
+        &self,
+        state: &dyn StateView,
+        actor: &str,
+        receiver: Option<&str>,
+    ) -> Result<(), Refusal> {
+        let instance = self.instance_actor();
+        let origin = origin_of(actor).unwrap_or_default();
+        let blocked = fold::blocks(state, &instance, actor)?
+            || fold::blocks(state, &instance, &origin)?
+            || match receiver {
+                Some(receiver) => fold::blocks(state, receiver, actor)?,
+                None => false,
+            };
+        if blocked {
+            return Err(Refusal::new(Problem::Blocked, format!("{actor} is blocked here")));
+        }
+        Ok(())
+    }
+
+    fn ignorable(&self, state: &dyn StateView, activity: &Activity) -> Result<bool, StateError> {
+        // The keys of a deleted actor are gone, so its Delete can only be checked by who knew it.
+        let ends_itself =
+            activity.kind() == "Delete" && activity.object_id() == Some(activity.actor());
+        Ok(ends_itself && actors::actor(state, activity.actor())?.is_none())
+    }
+
+    fn subjects<'a>(&self, activity: &'a Activity) -> Vec<&'a str> {
+        let inner = activity.object().and_then(|object| object.get("object")).and_then(id_of);
+        let mut subjects = vec![activity.id()];
+        for id in [activity.object_id(), inner].into_iter().flatten() {
+            // An actor is the target of many unrelated activities.
+            let unrelated = id == activity.actor() && activity.kind() != "Update";
+            if !unrelated && !subjects.contains(&id) {
+                subjects.push(id);
+            }
+        }
+        subjects
+    }
+}
+
+/// The `@context` with which actor documents and key histories are served.
+pub fn actor_contexts() -> Value {
+    let mut contexts = fedsx_kernel::pipeline::contexts();
+    contexts.extend(actor_document::contexts());
+    Value::Array(contexts)
+}

@@ -1,0 +1,311 @@
+//! From a publish request to the content of an activity.
+
+use fedsx_kernel::activity::{id_of, kind_of};
+use fedsx_kernel::refusal::{Problem, Refusal};
+use fedsx_kernel::rules::{Prepared, Preparing};
+use fedsx_kernel::{ActorName, Cid};
+use serde_json::{Map, Value, json};
+
+use super::{actor_document, audience, objects, references};
+use crate::actors::{self, is_actor_type};
+use crate::definition::{Definition, Kind, RefersTo};
+use crate::registry;
+
+/// Members that only the server gives.
+const GIVEN: [&str; 6] = ["id", "proof", "seq", "epoch", "salt", "published"];
+
+pub(super) fn prepare(
+    with: &Preparing<'_>,
+    request: Map<String, Value>,
+) -> Result<Prepared, Refusal> {
+    let mut content = wrapped(with, request)?;
+    let kind = kind_of(&content).unwrap_or_default().to_owned();
+    for name in GIVEN {
+        content.remove(name);
+    }
+    let claimed = content.remove("actor");
+    if let Some(claimed) = claimed.as_ref().and_then(id_of)
+        && references::actor_id(with, claimed) != with.actor
+    {
+        return Err(Refusal::new(
+            Problem::NotAuthorised,
+            format!("actor: the token acts for {}", with.actor),
+        ));
+    }
+    let definition = definition(with, &kind)?;
+    let mut prepared = Draft { content, signing_key: None, barrier: false };
+    let public_object = matches!(kind.as_str(), "Create" | "Update");
+    prepared.object(with, &kind, definition.refers_to())?;
+    let hidden = audience::settle(with, &mut prepared.content, definition.audience())?;
+    if public_object {
+        prepared.copy_audience();
+    }
+    Ok(Prepared {
+        content: prepared.content,
+        hidden,
+        signing_key: prepared.signing_key,
+        barrier: prepared.barrier,
+    })
+}
+
+fn definition(with: &Preparing<'_>, kind: &str) -> Result<Definition, Refusal> {
+    let found = registry::find(with.state, Kind::ActivityTypes, kind)?.ok_or_else(|| {
+        Refusal::new(
+            Problem::UnknownActivityType,
+            format!("the activity type {kind:?} is not registered here"),
+        )
+        .with("activity_type", kind)
+    })?;
+    Ok(found.definition()?)
+}
+
+/// A bare object becomes the object of a `Create` (ActivityPub, section 6.2.1).
+fn wrapped(
+    with: &Preparing<'_>,
+    request: Map<String, Value>,
+) -> Result<Map<String, Value>, Refusal> {
+    let kind = kind_of(&request)
+        .ok_or_else(|| Refusal::new(Problem::InvalidActivity, "type: must be a string"))?;
+    let is_verb = registry::find(with.state, Kind::ActivityTypes, kind)?.is_some();
+    let is_object = registry::find(with.state, Kind::ObjectTypes, kind)?.is_some();
+    if is_verb || !is_object {
+        return Ok(request);
+    }
+    let mut activity = Map::new();
+    activity.insert("type".into(), "Create".into());
+    for member in ["to", "cc", "bto", "bcc", "audience", "@context"] {
+        if let Some(value) = request.get(member) {
+            activity.insert(member.into(), value.clone());
+        }
+    }
+    activity.insert("object".into(), Value::Object(request));
+    Ok(activity)
+}
+
+struct Draft {
+    content: Map<String, Value>,
+    signing_key: Option<String>,
+    barrier: bool,
+}
+
+impl Draft {
+    /// Brings `object` into the form in which the verb publishes it.
+    fn object(
+        &mut self,
+        with: &Preparing<'_>,
+        kind: &str,
+        refers_to: RefersTo,
+    ) -> Result<(), Refusal> {
+        match kind {
+            "Create" => return self.create(with),
+            "Update" => return self.update(with),
+            "Delete" => return self.delete(with),
+            "Undo" => return self.undo(with),
+            "Accept" | "Reject" => return self.answer(with),
+            _ if Kind::of_type(kind).is_some() => return self.define(kind),
+            _ => {}
+        }
+        let Some(Value::String(named)) = self.content.get("object") else { return Ok(()) };
+        if let Ok(cid) = named.parse::<Cid>() {
+            let (id, activity) = references::by_cid(with, &cid, refers_to)?;
+            self.content.insert("object".into(), id.clone().into());
+            if id != activity.id() {
+                // What exactly was meant stays verifiable: an object changes, a CID does not.
+                self.content.insert("objectCid".into(), cid.to_string().into());
+                self.context(json!({ "objectCid": "fedsx:objectCid" }));
+            }
+            let author = activity.actor().to_owned();
+            if author != with.actor
+                && matches!(kind, "Like" | "Endorse" | "Announce" | "EmojiReact")
+            {
+                self.also_to(&author);
+            }
+        } else if matches!(kind, "Follow" | "Block" | "Flag" | "Move") {
+            let id = references::actor_id(with, named);
+            self.content.insert("object".into(), id.into());
+        }
+        if kind == "Follow" {
+            let id = references::required_id(&self.content, "object")?;
+            if id == with.actor {
+                return Err(Refusal::new(Problem::SelfFollow, "an actor cannot follow itself"));
+            }
+            if self.content.contains_key("backfill") {
+                self.context(json!({ "backfill": { "@id": "fedsx:backfill", "@type": "@json" } }));
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, with: &Preparing<'_>) -> Result<(), Refusal> {
+        let Some(Value::Object(object)) = self.content.get("object") else {
+            return Err(Refusal::new(Problem::InvalidActivity, "object: must be an object"));
+        };
+        let mut object = object.clone();
+        let kind = kind_of(&object)
+            .ok_or_else(|| Refusal::new(Problem::InvalidActivity, "object.type: must be a string"))?
+            .to_owned();
+        if registry::find(with.state, Kind::ObjectTypes, &kind)?.is_none() {
+            return Err(Refusal::new(
+                Problem::UnknownObjectType,
+                format!("the object type {kind:?} is not registered here"),
+            )
+            .with("object_type", kind));
+        }
+        if is_actor_type(&kind) {
+            if actors::actor(with.state, with.actor)?.is_some() {
+                let detail = format!("{} exists already", with.name);
+                return Err(Refusal::new(Problem::ActorExists, detail));
+            }
+            let document = actor_document::new(with, &object, &kind)?;
+            self.contexts(actor_document::contexts());
+            self.content.insert("object".into(), Value::Object(document));
+            self.barrier = true;
+            return Ok(());
+        }
+        objects::created(with, &mut object)?;
+        object.remove("@context");
+        self.content.insert("object".into(), Value::Object(object));
+        Ok(())
+    }
+
+    fn update(&mut self, with: &Preparing<'_>) -> Result<(), Refusal> {
+        let named = self.named(with, RefersTo::Object)?;
+        let itself = named == with.actor;
+        let object = self.content.remove("object").unwrap_or(Value::Null);
+        let patch = self.content.remove("patch");
+        if !itself {
+            if is_actor_id(with, &named) {
+                return Err(Refusal::new(
+                    Problem::NotAuthorised,
+                    format!("{named} is not {}", with.actor),
+                ));
+            }
+            let object = objects::updated(with, &named, &object)?;
+            self.content.insert("object".into(), Value::Object(object));
+            return Ok(());
+        }
+        let known = actors::actor(with.state, with.actor)?.filter(|actor| !actor.deleted);
+        let known = known.ok_or_else(|| {
+            Refusal::new(Problem::UnknownActor, format!("{} does not exist", with.name))
+        })?;
+        let (document, patch, signing_key) =
+            actor_document::updated(with, &known, Some(&object), patch.as_ref())?;
+        self.contexts(actor_document::contexts());
+        self.content.insert("object".into(), Value::Object(document));
+        if let Some(patch) = patch {
+            self.content.insert("patch".into(), patch);
+        }
+        self.signing_key = signing_key;
+        self.barrier = true;
+        Ok(())
+    }
+
+    fn delete(&mut self, with: &Preparing<'_>) -> Result<(), Refusal> {
+        let named = self.named(with, RefersTo::Object)?;
+        if named == with.actor {
+            self.content.insert("object".into(), with.actor.into());
+            self.barrier = true;
+            return Ok(());
+        }
+        let tombstone = objects::tombstone(with, &named)?;
+        self.content.insert("object".into(), tombstone);
+        Ok(())
+    }
+
+    fn undo(&mut self, with: &Preparing<'_>) -> Result<(), Refusal> {
+        let object = self.content.get("object").cloned().unwrap_or(Value::Null);
+        let undone = references::activity(with, &object)?;
+        if undone.actor() != with.actor {
+            return Err(Refusal::new(
+                Problem::NotAuthorised,
+                format!("{} is not by {}", undone.id(), with.actor),
+            ));
+        }
+        if matches!(undone.kind(), "Create" | "Update" | "Delete" | "Undo" | "Accept" | "Reject") {
+            return Err(Refusal::new(
+                Problem::InvalidActivity,
+                format!(
+                    "object: {} cannot be undone; see Delete, Update and Reject",
+                    undone.kind()
+                ),
+            ));
+        }
+        self.content.insert("object".into(), references::embedded(&undone));
+        Ok(())
+    }
+
+    fn answer(&mut self, with: &Preparing<'_>) -> Result<(), Refusal> {
+        let object = self.content.get("object").cloned().unwrap_or(Value::Null);
+        let follow = references::activity(with, &object)?;
+        if follow.kind() != "Follow" || follow.object_id() != Some(with.actor) {
+            return Err(Refusal::new(
+                Problem::NotAuthorised,
+                format!("{} is not a Follow of {}", follow.id(), with.actor),
+            ));
+        }
+        self.content.insert("object".into(), references::embedded(&follow));
+        Ok(())
+    }
+
+    fn define(&mut self, kind: &str) -> Result<(), Refusal> {
+        let object = self.content.get("object").cloned().unwrap_or(Value::Null);
+        let definition = Definition::published(kind, &object)
+            .map_err(|e| Refusal::new(Problem::InvalidActivity, format!("object: {e}")))?;
+        self.content.insert("object".into(), definition.document().clone());
+        self.barrier = true;
+        Ok(())
+    }
+
+    /// The id that `object` names, with bare CIDs and local names resolved.
+    fn named(&self, with: &Preparing<'_>, refers_to: RefersTo) -> Result<String, Refusal> {
+        let id = references::required_id(&self.content, "object")?;
+        if let Ok(cid) = id.parse::<Cid>() {
+            return references::by_cid(with, &cid, refers_to).map(|(id, _)| id);
+        }
+        Ok(references::actor_id(with, &id))
+    }
+
+    fn context(&mut self, item: Value) {
+        self.contexts(vec![item]);
+    }
+
+    fn contexts(&mut self, items: Vec<Value>) {
+        let mut all = match self.content.remove("@context") {
+            None => Vec::new(),
+            Some(Value::Array(items)) => items,
+            Some(one) => vec![one],
+        };
+        all.extend(items);
+        self.content.insert("@context".into(), Value::Array(all));
+    }
+
+    /// Adds a recipient to what the author named, or to what is usual.
+    fn also_to(&mut self, id: &str) {
+        let named = ["to", "cc", "bto", "bcc"].iter().any(|name| self.content.contains_key(*name));
+        if named {
+            return;
+        }
+        self.content.insert("to".into(), json!([super::PUBLIC]));
+        self.content.insert("cc".into(), json!([super::FOLLOWERS, id]));
+    }
+
+    /// Activity and object name the same audience, as other servers expect.
+    fn copy_audience(&mut self) {
+        let audience: Vec<_> =
+            ["to", "cc"].map(|name| (name, self.content.get(name).cloned())).into_iter().collect();
+        let Some(Value::Object(object)) = self.content.get_mut("object") else { return };
+        if kind_of(object).is_some_and(is_actor_type) {
+            return;
+        }
+        for (name, ids) in audience {
+            match ids {
+                Some(ids) => object.insert(name.into(), ids),
+                None => object.remove(name),
+            };
+        }
+    }
+}
+
+fn is_actor_id(with: &Preparing<'_>, id: &str) -> bool {
+    with.base.name_of(id).is_some() || id.parse::<ActorName>().is_ok()
+}

@@ -1,0 +1,68 @@
+//! References in requests: bare CIDs and names become URLs.
+
+use std::sync::Arc;
+
+use fedsx_kernel::refusal::{Problem, Refusal};
+use fedsx_kernel::rules::Preparing;
+use fedsx_kernel::{Activity, ActorName, Cid};
+use serde_json::{Map, Value};
+
+use crate::definition::RefersTo;
+
+/// A bare CID as its URL on the wire, and the activity that it names.
+pub(super) fn by_cid(
+    with: &Preparing<'_>,
+    cid: &Cid,
+    refers_to: RefersTo,
+) -> Result<(String, Arc<Activity>), Refusal> {
+    let activity = with.log.activity(cid)?.ok_or_else(|| {
+        Refusal::new(Problem::UnknownReference, format!("the activity {cid} is not held here"))
+    })?;
+    let created = activity.object_id().filter(|_| {
+        refers_to == RefersTo::Object && matches!(activity.kind(), "Create" | "Update")
+    });
+    let id = created.unwrap_or_else(|| activity.id()).to_owned();
+    Ok((id, activity))
+}
+
+/// An activity named by id, by bare CID, or embedded with an id.
+pub(super) fn activity(with: &Preparing<'_>, value: &Value) -> Result<Arc<Activity>, Refusal> {
+    let id = fedsx_kernel::activity::id_of(value)
+        .ok_or_else(|| Refusal::new(Problem::InvalidActivity, "object: must name an activity"))?;
+    if let Ok(cid) = id.parse::<Cid>() {
+        return by_cid(with, &cid, RefersTo::Activity).map(|(_, activity)| activity);
+    }
+    with.log.by_id(id)?.ok_or_else(|| {
+        Refusal::new(Problem::UnknownReference, format!("the activity {id} is not held here"))
+    })
+}
+
+/// An activity as it is embedded into another: without proof and context.
+pub(super) fn embedded(activity: &Activity) -> Value {
+    let mut members = activity.document().clone();
+    for name in ["@context", "proof", "salt"] {
+        members.remove(name);
+    }
+    Value::Object(members)
+}
+
+/// A recipient or target in a request: a local name becomes its actor's id, everything else
+/// stays as it is.
+pub(super) fn actor_id(with: &Preparing<'_>, text: &str) -> String {
+    match text.parse::<ActorName>() {
+        Ok(name) => with.base.actor(&name),
+        Err(_) => text.to_owned(),
+    }
+}
+
+/// A member that must be an id, from a string or an embedded object.
+pub(super) fn required_id(
+    members: &Map<String, Value>,
+    name: &'static str,
+) -> Result<String, Refusal> {
+    members
+        .get(name)
+        .and_then(fedsx_kernel::activity::id_of)
+        .map(str::to_owned)
+        .ok_or_else(|| Refusal::new(Problem::InvalidActivity, format!("{name}: must be an id")))
+}

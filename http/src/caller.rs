@@ -1,0 +1,106 @@
+//! Who asks: nobody in particular, the holder of a token, or an actor elsewhere.
+
+use axum::http::{HeaderMap, Method, Uri, header};
+use fedsx_delivery::signature;
+use fedsx_kernel::refusal::{Problem, Refusal};
+use fedsx_kernel::tokens::{Grant, Scope};
+
+use crate::app::App;
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(crate) enum Caller {
+    /// Anyone.
+    Anyone,
+    /// The holder of a token of this instance.
+    Token(Grant),
+    /// An actor elsewhere, by a signed request.
+    Peer(String),
+}
+
+impl Caller {
+    /// The token's grant.
+    pub(crate) fn grant(&self) -> Option<&Grant> {
+        match self {
+            Self::Token(grant) => Some(grant),
+            _ => None,
+        }
+    }
+
+    /// The id of the actor for whom is read.
+    pub(crate) fn reads_as(&self, app: &App) -> Option<String> {
+        match self {
+            Self::Token(grant) if grant.scopes.contains(&Scope::Read) => {
+                Some(app.base().actor(&grant.actor))
+            }
+            Self::Peer(actor) => Some(actor.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// The grant of the bearer token; `None` where there is no token.
+pub(crate) fn token(app: &App, headers: &HeaderMap) -> Result<Option<Grant>, Refusal> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    let Some((scheme, secret)) = text.split_once(' ') else {
+        return Err(Refusal::new(Problem::InvalidToken, "Authorization: Bearer <token>"));
+    };
+    if scheme.eq_ignore_ascii_case("signature") {
+        return Ok(None);
+    }
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Refusal::new(Problem::InvalidToken, "Authorization: Bearer <token>"));
+    }
+    app.parts
+        .tokens
+        .find(secret.trim())
+        .map(Some)
+        .ok_or_else(|| Refusal::new(Problem::InvalidToken, "the token is not known here"))
+}
+
+/// Who asks for something to read. A bad token or signature is an error, not "anyone".
+pub(crate) async fn of_read(
+    app: &App,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Caller, Refusal> {
+    if let Some(grant) = token(app, headers)? {
+        return Ok(Caller::Token(grant));
+    }
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let target = format!("{}{path}", app.base());
+    let received = signature::Received { method, target_uri: &target, headers, body: &[] };
+    let bad = |e: &dyn std::fmt::Display| Refusal::new(Problem::InvalidSignature, e.to_string());
+    let Some(claim) =
+        signature::claim(&received, app.kernel().runtime().clock.now()).map_err(|e| bad(&e))?
+    else {
+        return Ok(Caller::Anyone);
+    };
+    // A key is named by its actor's id and a fragment, or by a path below the actor.
+    let actor = match claim.key_id.split_once('#') {
+        Some((actor, _)) => actor.to_owned(),
+        None => {
+            claim.key_id.rsplit_once('/').map_or(claim.key_id.as_str(), |(id, _)| id).to_owned()
+        }
+    };
+    let mut refreshed = false;
+    loop {
+        let state = app.kernel().log().state();
+        let keys = app.kernel().rules().keys(state, &actor)?.unwrap_or_default();
+        if let Some(key) = keys.find(&claim.key_id).filter(|key| key.is_current()) {
+            let public = key.public().map_err(|e| bad(&e))?;
+            claim.verify(&public).map_err(|e| bad(&e))?;
+            return Ok(Caller::Peer(actor));
+        }
+        if refreshed {
+            return Err(Refusal::new(
+                Problem::UnknownKey,
+                format!("{} is not known", claim.key_id),
+            ));
+        }
+        refreshed = true;
+        fedsx_kernel::kernel::KeySource::refresh(&app.parts.discovery, &actor).await?;
+    }
+}

@@ -1,0 +1,38 @@
+//! Collections (ActivityStreams 2.0, section 2.7; ActivityPub, section 5).
+
+use serde_json::{Map, Value, json};
+
+/// Items on a page where the client does not say how many.
+pub(crate) const PAGE: usize = 20;
+/// Most items on a page.
+pub(crate) const MAX_PAGE: usize = 200;
+
+/// A collection that is read by pages.
+pub(crate) fn collection(id: &str, total: u64) -> Value {
+    json!({
+        "@context": "https://www.w3.org/ns/activitystreams",
+        "id": id,
+        "type": "OrderedCollection",
+        "totalItems": total,
+        "first": format!("{id}?page=true"),
+    })
+}
+
+/// A page of a collection.
+pub(crate) fn page(
+    collection: &str,
+    query: &str,
+    items: Vec<Value>,
+    more: impl IntoIterator<Item = (&'static str, Value)>,
+) -> Value {
+    let mut page = Map::new();
+    page.insert("@context".into(), "https://www.w3.org/ns/activitystreams".into());
+    page.insert("id".into(), format!("{collection}?{query}").into());
+    page.insert("type".into(), "OrderedCollectionPage".into());
+    page.insert("partOf".into(), collection.into());
+    page.insert("orderedItems".into(), items.into());
+    for (name, value) in more {
+        page.insert(name.into(), value);
+    }
+    Value::Object(page)
+}

@@ -1,0 +1,78 @@
+//! Limits that hold before a request is looked at: rate per client, requests under way.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use fedsx_kernel::refusal::{Problem, Refusal};
+use governor::clock::Clock as _;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use crate::app::App;
+use crate::problem::Rejection;
+
+/// Requests per second and client.
+pub(crate) struct Rates(Option<DefaultKeyedRateLimiter<IpAddr>>);
+
+impl Rates {
+    /// `per_second` 0 means no limit.
+    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
+        let quota = NonZeroU32::new(per_second).map(|per_second| {
+            Quota::per_second(per_second)
+                .allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN))
+        });
+        Self(quota.map(RateLimiter::keyed))
+    }
+
+    /// Seconds to wait where the client asked too often.
+    fn check(&self, client: IpAddr) -> Result<(), u64> {
+        let Some(limiter) = &self.0 else { return Ok(()) };
+        // An IPv6 client owns its whole /64.
+        let client = match client {
+            IpAddr::V6(address) if address.to_ipv4_mapped().is_none() => {
+                let mut parts = address.segments();
+                if let Some(host) = parts.get_mut(4..) {
+                    host.fill(0);
+                }
+                IpAddr::V6(parts.into())
+            }
+            other => other.to_canonical(),
+        };
+        if limiter.len() > 100_000 {
+            limiter.retain_recent();
+        }
+        limiter.check_key(&client).map_err(|not_until| {
+            not_until.wait_time_from(governor::clock::DefaultClock::default().now()).as_secs() + 1
+        })
+    }
+}
+
+/// The address of the client, as the accept loop saw it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientAddress(pub SocketAddr);
+
+/// Refuses what is beyond the limits, at once.
+pub(crate) async fn limit(State(app): State<App>, request: Request, next: Next) -> Response {
+    let client = request.extensions().get::<ClientAddress>().map(|client| client.0.ip());
+    if let Some(client) = client
+        && let Err(seconds) = app.rates.check(client)
+    {
+        let refusal = Refusal::new(Problem::TooManyRequests, "this client asks too often");
+        return Rejection::after(refusal, seconds).into_response();
+    }
+    let health = matches!(request.uri().path(), "/livez" | "/readyz");
+    let Ok(_permit) = app.in_flight.clone().try_acquire_owned() else {
+        if health {
+            return next.run(request).await;
+        }
+        let refusal = Refusal::new(Problem::Busy, "too many requests are under way");
+        return refusal_response(refusal);
+    };
+    next.run(request).await
+}
+
+fn refusal_response(refusal: Refusal) -> Response {
+    Rejection::from(refusal).into_response()
+}

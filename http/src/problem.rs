@@ -1,0 +1,122 @@
+//! Problem documents (RFC 9457).
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fedsx_kernel::refusal::{Problem, Refusal};
+use serde_json::{Map, Value, json};
+
+/// Seconds after which a refusal for lack of room is worth another try.
+const RETRY_S: u64 = 1;
+
+/// A refusal on its way out.
+pub(crate) struct Rejection {
+    refusal: Refusal,
+    retry_after_s: Option<u64>,
+}
+
+impl Rejection {
+    /// A refusal that may be tried again after some seconds.
+    pub(crate) fn after(refusal: Refusal, seconds: u64) -> Self {
+        Self { refusal, retry_after_s: Some(seconds) }
+    }
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, retry_after_s: None }
+    }
+}
+
+/// The status of a kind of refusal.
+pub(crate) fn status(problem: Problem) -> StatusCode {
+    match problem {
+        Problem::MalformedJson | Problem::InvalidParameter => StatusCode::BAD_REQUEST,
+        Problem::InvalidToken | Problem::InvalidSignature | Problem::UnknownKey => {
+            StatusCode::UNAUTHORIZED
+        }
+        Problem::InsufficientScope
+        | Problem::Blocked
+        | Problem::WrongOrigin
+        | Problem::NotAuthorised => StatusCode::FORBIDDEN,
+        Problem::UnknownActor | Problem::NotFound => StatusCode::NOT_FOUND,
+        Problem::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Problem::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+        Problem::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        Problem::ActorExists | Problem::IdempotencyConflict | Problem::Conflict => {
+            StatusCode::CONFLICT
+        }
+        Problem::ActorGone => StatusCode::GONE,
+        Problem::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Problem::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Problem::InvalidActivity
+        | Problem::UnknownActivityType
+        | Problem::UnknownObjectType
+        | Problem::SchemaViolation
+        | Problem::ReplayedRequest
+        | Problem::FromTheFuture
+        | Problem::UnknownReference
+        | Problem::SelfFollow => StatusCode::UNPROCESSABLE_ENTITY,
+        Problem::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+        Problem::UpstreamFailed | Problem::ForbiddenAddress => StatusCode::BAD_GATEWAY,
+        Problem::Busy | Problem::NotCaughtUp | Problem::StorePoisoned => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        Problem::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        let Refusal { problem, detail, members } = self.refusal;
+        let status = status(problem);
+        let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
+            // What failed inside is for the operator, not for the client.
+            tracing::error!(problem = problem.slug(), detail, "a request failed here");
+            "the server's log says more".to_owned()
+        } else {
+            tracing::debug!(problem = problem.slug(), detail, "a request was refused");
+            detail
+        };
+        let mut document = Map::new();
+        document.insert("type".into(), format!("/problems/{}", problem.slug()).into());
+        document.insert("title".into(), problem.title().into());
+        document.insert("status".into(), status.as_u16().into());
+        document.insert("detail".into(), detail.into());
+        for (name, value) in members {
+            document.insert(name.into(), value);
+        }
+        let mut response = (status, json!(document).to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let retry = self.retry_after_s.or_else(|| {
+            (status == StatusCode::SERVICE_UNAVAILABLE && problem != Problem::StorePoisoned)
+                .then_some(RETRY_S)
+        });
+        if let Some(seconds) = retry {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if problem == Problem::InvalidToken {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// The problem document as JSON, for tests and pages.
+pub(crate) fn page(problem: Problem) -> Value {
+    json!({ "slug": problem.slug(), "title": problem.title(), "status": status(problem).as_u16() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_but_the_internal_one_has_a_status_of_its_own() {
+        for problem in Problem::ALL {
+            let internal = status(*problem) == StatusCode::INTERNAL_SERVER_ERROR;
+            assert_eq!(internal, *problem == Problem::Internal, "{}", problem.slug());
+        }
+    }
+}

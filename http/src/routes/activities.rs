@@ -1,0 +1,91 @@
+//! Single activities and objects, for their audience.
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::Response;
+use fedsx_genesis::fold::owned;
+use fedsx_kernel::Cid;
+use fedsx_kernel::log::Record;
+use fedsx_kernel::refusal::{Problem, Refusal};
+use serde_json::{Value, json};
+
+use super::Answer;
+use crate::app::App;
+use crate::caller::{self, Caller};
+use crate::negotiate::{self, Form};
+use crate::visibility;
+
+/// The same answer for what is not there and for what the caller may not see.
+fn nothing() -> Refusal {
+    Refusal::new(Problem::NotFound, "there is nothing here, or nothing that you may see")
+}
+
+pub(crate) async fn activity(
+    State(app): State<App>,
+    Path(cid): Path<String>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Answer {
+    let form = negotiate::choose(&headers, &[Form::Activity, Form::DagCbor])?;
+    let cid: Cid = cid.parse().map_err(|_| nothing())?;
+    let caller = caller::of_read(&app, &method, &uri, &headers).await?;
+    let record = visible(&app, &caller, cid).await?;
+    if form == Form::DagCbor {
+        let body = record
+            .activity
+            .to_body()
+            .map_err(|e| Refusal::new(Problem::Internal, e.to_string()))?;
+        return Ok(negotiate::bytes(StatusCode::OK, negotiate::DAG_CBOR, body.block));
+    }
+    Ok(negotiate::activity(&visibility::shown(&record)))
+}
+
+pub(crate) async fn object(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Answer {
+    let form = negotiate::choose(&headers, &[Form::Activity, Form::DagCbor])?;
+    let caller = caller::of_read(&app, &method, &uri, &headers).await?;
+    let url = format!("{}/objects/{id}", app.base());
+    let newest =
+        owned(app.kernel().log().state(), &url).map_err(Refusal::from)?.ok_or_else(nothing)?;
+    let record = visible(&app, &caller, newest.cid).await?;
+    let mut object = record.activity.object().cloned().unwrap_or_else(|| json!({ "id": url }));
+    if let Some(members) = object.as_object_mut() {
+        members.remove("bto");
+        members.remove("bcc");
+    }
+    if newest.deleted {
+        return Ok(show(StatusCode::GONE, form, object)?);
+    }
+    Ok(show(StatusCode::OK, form, object)?)
+}
+
+fn show(status: StatusCode, form: Form, mut object: Value) -> Result<Response, Refusal> {
+    if form == Form::DagCbor {
+        let block = fedsx_kernel::canonical::to_dag_cbor(&object)
+            .map_err(|e| Refusal::new(Problem::Internal, e.to_string()))?;
+        return Ok(negotiate::bytes(status, negotiate::DAG_CBOR, block));
+    }
+    if let Some(members) = object.as_object_mut() {
+        members.insert("@context".into(), "https://www.w3.org/ns/activitystreams".into());
+    }
+    Ok(negotiate::json(status, negotiate::ACTIVITY_JSON, &object))
+}
+
+async fn visible(app: &App, caller: &Caller, cid: Cid) -> Result<Record, Refusal> {
+    let reader = caller.reads_as(app);
+    app.read(move |app| {
+        let record = app.kernel().log().first(&cid)?.ok_or_else(nothing)?;
+        if visibility::may_see(app, reader.as_deref(), &record)? {
+            Ok(record)
+        } else {
+            Err(nothing())
+        }
+    })
+    .await
+}

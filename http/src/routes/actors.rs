@@ -1,0 +1,180 @@
+//! Actors: the document, followers and following, the key history.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use fedsx_genesis::actors::{self, ActorState};
+use fedsx_genesis::fold::GRAPH;
+use fedsx_genesis::graph::Graph;
+use fedsx_genesis::rules::actor_contexts;
+use fedsx_kernel::ActorName;
+use fedsx_kernel::refusal::{Problem, Refusal};
+use fedsx_kernel::state::{StateError, StateView};
+use fedsx_kernel::tokens::{Request, authorize};
+use serde_json::{Value, json};
+
+use super::{Answer, first, parameter, parameters};
+use crate::app::App;
+use crate::caller;
+use crate::collection::{self, MAX_PAGE};
+use crate::negotiate::{self, Form};
+
+/// Reads a name from a path; what cannot be a name names nobody.
+pub(crate) fn name(text: &str) -> Result<ActorName, Refusal> {
+    text.parse().map_err(|_| Refusal::new(Problem::UnknownActor, "there is no such actor"))
+}
+
+/// The state of an actor that lives here.
+pub(crate) fn hosted(app: &App, name: &ActorName) -> Result<ActorState, Refusal> {
+    let state = app.kernel().log().state();
+    match actors::actor(state, &app.base().actor(name))? {
+        None => Err(Refusal::new(Problem::UnknownActor, format!("there is no {name}"))),
+        Some(actor) if actor.deleted => {
+            Err(Refusal::new(Problem::ActorGone, format!("{name} was deleted"))
+                .with("tombstone", json!({ "type": "Tombstone", "id": app.base().actor(name) })))
+        }
+        Some(actor) => Ok(actor),
+    }
+}
+
+#[derive(Template)]
+#[template(path = "actor.html")]
+struct ActorPage<'a> {
+    name: &'a str,
+    handle: String,
+    kind: &'a str,
+    summary: &'a str,
+    id: &'a str,
+}
+
+pub(crate) async fn document(
+    State(app): State<App>,
+    Path(text): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let form = negotiate::choose(&headers, &[Form::Activity, Form::Html])?;
+    let name = name(&text)?;
+    let actor = hosted(&app, &name)?;
+    let text =
+        |member: &str| actor.document.get(member).and_then(Value::as_str).unwrap_or_default();
+    if form == Form::Html {
+        let handle = format!("@{name}@{}", app.base().authority());
+        let page = ActorPage {
+            name: if text("name").is_empty() { name.as_str() } else { text("name") },
+            handle,
+            kind: text("type"),
+            summary: text("summary"),
+            id: text("id"),
+        };
+        let html = page.render().map_err(|e| Refusal::new(Problem::Internal, e.to_string()))?;
+        return Ok(negotiate::bytes(StatusCode::OK, "text/html; charset=utf-8", html.into_bytes()));
+    }
+    let mut document = actor.document.clone();
+    if let Some(members) = document.as_object_mut() {
+        members.insert("@context".into(), actor_contexts());
+    }
+    Ok(negotiate::activity(&document))
+}
+
+pub(crate) async fn keys(State(app): State<App>, Path(text): Path<String>) -> Answer {
+    let name = name(&text)?;
+    let actor = actors::actor(app.kernel().log().state(), &app.base().actor(&name))
+        .map_err(Refusal::from)?
+        .ok_or_else(|| Refusal::new(Problem::UnknownActor, format!("there is no {name}")))?;
+    // Keys of a deleted actor stay readable: what it said stays verifiable.
+    let keys = actor.keys.all();
+    Ok(negotiate::activity(&json!({
+        "@context": actor_contexts(),
+        "id": app.base().of_actor(&name, "keys"),
+        "type": "OrderedCollection",
+        "totalItems": keys.len(),
+        "orderedItems": keys,
+    })))
+}
+
+type Listing =
+    fn(&Graph, &dyn StateView, &str, Option<&str>, usize) -> Result<Vec<String>, StateError>;
+
+pub(crate) async fn followers(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Answer {
+    let listings: (Listing, Listing) = (Graph::followers, Graph::pending_inbound);
+    listing(&app, &name, "followers", listings, (&method, &uri, &headers)).await
+}
+
+pub(crate) async fn following(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Answer {
+    let listings: (Listing, Listing) = (Graph::following, Graph::pending_outbound);
+    listing(&app, &name, "following", listings, (&method, &uri, &headers)).await
+}
+
+async fn listing(
+    app: &App,
+    text: &str,
+    what: &'static str,
+    (settled, pending): (Listing, Listing),
+    (method, uri, headers): (&Method, &Uri, &HeaderMap),
+) -> Answer {
+    let name = name(text)?;
+    let caller = caller::of_read(app, method, uri, headers).await?;
+    hosted(app, &name)?;
+    let query = parameters(uri);
+    let (id, actor) = (app.base().of_actor(&name, what), app.base().actor(&name));
+    let own = authorize(caller.grant(), Request::Read(&name)).is_ok();
+    let limit = parameter::<usize>("limit", first(&query, "limit"))?.unwrap_or(100);
+    let limit = limit.clamp(1, MAX_PAGE);
+    let after = first(&query, "after").map(str::to_owned);
+    let paged = first(&query, "page").is_some() || after.is_some();
+    let reading = actor.clone();
+    let (total, items, waiting) = app
+        .read(move |app| {
+            let (graph, state) = (Graph::new(GRAPH), app.kernel().log().state());
+            let total = count(&graph, state, &reading, settled)?;
+            let items = settled(&graph, state, &reading, after.as_deref(), limit)?;
+            let waiting =
+                if own { pending(&graph, state, &reading, None, MAX_PAGE)? } else { Vec::new() };
+            Ok((total, items, waiting))
+        })
+        .await?;
+    if !paged {
+        return Ok(negotiate::activity(&collection::collection(&id, total)));
+    }
+    let mut more = Vec::new();
+    if let Some(last) = items.last().filter(|_| items.len() == limit) {
+        let after: String = url::form_urlencoded::byte_serialize(last.as_bytes()).collect();
+        more.push(("next", json!(format!("{id}?page=true&after={after}&limit={limit}"))));
+    }
+    if own {
+        more.push(("pending", json!(waiting)));
+    }
+    let items = items.into_iter().map(Value::String).collect();
+    let page = collection::page(&id, uri.query().unwrap_or("page=true"), items, more);
+    Ok(negotiate::activity(&page))
+}
+
+fn count(
+    graph: &Graph,
+    state: &dyn StateView,
+    actor: &str,
+    listing: Listing,
+) -> Result<u64, StateError> {
+    const AT_ONCE: usize = 1000;
+    let (mut total, mut after) = (0, None::<String>);
+    loop {
+        let page = listing(graph, state, actor, after.as_deref(), AT_ONCE)?;
+        total += page.len() as u64;
+        if page.len() < AT_ONCE {
+            return Ok(total);
+        }
+        after = page.into_iter().next_back();
+    }
+}

@@ -1,0 +1,121 @@
+//! The routes, one file per concern.
+
+mod activities;
+mod actors;
+mod admin;
+mod discovery;
+mod health;
+mod inbox;
+mod outbox;
+mod projections;
+mod publish;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{delete, get, post};
+use fedsx_kernel::refusal::{Problem, Refusal};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::app::App;
+use crate::limits;
+use crate::metrics::{REQUEST_SECONDS, REQUESTS};
+use crate::problem::Rejection;
+
+/// What a handler gives.
+pub(crate) type Answer = Result<Response, Rejection>;
+
+/// All routes with their layers.
+pub(crate) fn router(app: App) -> Router {
+    Router::new()
+        .route("/activity", post(publish::activity))
+        .route("/actors/{name}", get(actors::document))
+        .route("/actors/{name}/outbox", get(outbox::read).post(publish::outbox))
+        .route("/actors/{name}/inbox", get(inbox::read).post(inbox::of_actor))
+        .route("/actors/{name}/followers", get(actors::followers))
+        .route("/actors/{name}/following", get(actors::following))
+        .route("/actors/{name}/keys", get(actors::keys))
+        .route("/inbox", post(inbox::shared))
+        .route("/activities/{cid}", get(activities::activity))
+        .route("/objects/{id}", get(activities::object))
+        .route("/projections", get(projections::list))
+        .route("/projections/{name}", get(projections::query))
+        .route("/.well-known/webfinger", get(discovery::webfinger))
+        .route("/.well-known/nodeinfo", get(discovery::nodeinfo_links))
+        .route("/nodeinfo/2.1", get(discovery::nodeinfo))
+        .route("/.well-known/host-meta", get(discovery::host_meta))
+        .route("/.well-known/sx-capabilities", get(discovery::capabilities))
+        .route("/admin/dead-letter", get(admin::dead_letters))
+        .route("/admin/dead-letter/replay", post(admin::replay_peer))
+        .route("/admin/dead-letter/{id}", delete(admin::drop_letter))
+        .route("/admin/dead-letter/{id}/replay", post(admin::replay))
+        .route("/admin/peers", get(admin::peers))
+        .route("/admin/tokens", get(admin::tokens))
+        .route("/admin/projections", get(admin::projections))
+        .route("/admin/projections/{name}/set-aside", get(admin::set_aside))
+        .route("/admin/delivery/{cid}", get(admin::delivery))
+        .route("/problems/{slug}", get(health::problem))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(measure))
+        .layer(middleware::from_fn_with_state(app.clone(), limits::limit))
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(app)
+}
+
+async fn nothing_here() -> Answer {
+    Err(Refusal::new(Problem::NotFound, "there is no such route").into())
+}
+
+async fn wrong_method() -> Answer {
+    Err(Refusal::new(Problem::MethodNotAllowed, "see the Allow header").into())
+}
+
+#[allow(clippy::needless_pass_by_value)]
+fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    Rejection::from(Refusal::new(Problem::Internal, "a handler panicked")).into_response()
+}
+
+#[allow(clippy::disallowed_methods, reason = "durations for metrics, not time for decisions")]
+async fn measure(path: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let route = path.map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let method = request.method().as_str().to_owned();
+    let start = std::time::Instant::now();
+    let response = next.run(request).await;
+    let status = response.status().as_u16().to_string();
+    let labels = [("route", route.clone()), ("method", method), ("status", status)];
+    metrics::counter!(REQUESTS, &labels).increment(1);
+    metrics::histogram!(REQUEST_SECONDS, "route" => route).record(start.elapsed());
+    response
+}
+
+/// A parameter of a query that must be of some form.
+pub(crate) fn parameter<T: std::str::FromStr>(
+    name: &'static str,
+    text: Option<&str>,
+) -> Result<Option<T>, Refusal> {
+    text.map(|text| {
+        text.parse().map_err(|_| {
+            Refusal::new(Problem::InvalidParameter, format!("{name}: {text:?} is not possible"))
+                .with("parameter", name)
+        })
+    })
+    .transpose()
+}
+
+/// The parameters of a query, decoded, in order; at most 64.
+pub(crate) fn parameters(uri: &axum::http::Uri) -> Vec<(String, String)> {
+    url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
+        .take(64)
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect()
+}
+
+/// The first value of a parameter.
+pub(crate) fn first<'a>(parameters: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    parameters.iter().find(|(held, _)| held == name).map(|(_, value)| value.as_str())
+}

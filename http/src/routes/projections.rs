@@ -1,0 +1,146 @@
+//! Projection queries.
+
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use fedsx_kernel::ActorName;
+use fedsx_kernel::refusal::{Problem, Refusal};
+use fedsx_kernel::tokens::{Grant, Request, authorize};
+use fedsx_projections::{Query, Visibility};
+use serde_json::{Value, json};
+
+use super::{Answer, first, parameter, parameters};
+use crate::app::App;
+use crate::{caller, negotiate};
+
+/// Wait for `min_seq` where the client names none, in milliseconds.
+const USUAL_WAIT_MS: u64 = 5000;
+/// Served like a projection, from delivery's ledger.
+pub(crate) const DELIVERY_STATE: &str = "delivery-state";
+
+pub(crate) async fn list(State(app): State<App>) -> Answer {
+    let mut list: Vec<Value> = app
+        .parts
+        .projections
+        .list()
+        .iter()
+        .map(|info| serde_json::to_value(info).unwrap_or(Value::Null))
+        .collect();
+    let (cursor, head) = (app.parts.delivery.cursor(), app.kernel().log().head());
+    list.push(json!({
+        "name": DELIVERY_STATE,
+        "version": 1,
+        "visibility": "private",
+        "global_seq": cursor,
+        "head": head,
+        "set_aside": 0,
+        "caught_up": cursor >= head,
+    }));
+    Ok(negotiate::json(StatusCode::OK, "application/json", &json!({ "projections": list })))
+}
+
+pub(crate) async fn query(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Answer {
+    let caller = caller::of_read(&app, &method, &uri, &headers).await?;
+    let query = parameters(&uri);
+    if name == DELIVERY_STATE {
+        return delivery_state(&app, caller.grant(), &query).await;
+    }
+    let info = app.parts.projections.info(&name).map_err(Refusal::from)?;
+    let mut key: Vec<String> =
+        query.iter().filter(|(name, _)| name == "key").map(|(_, key)| key.clone()).collect();
+    if info.visibility == Visibility::Private {
+        key = own_key(caller.grant(), key)?;
+    }
+    wait(&app, &name, &query).await?;
+    let wanted = Query {
+        key_prefix: (!key.is_empty()).then_some(key),
+        after: first(&query, "after").map(str::to_owned),
+        limit: parameter("limit", first(&query, "limit"))?.unwrap_or(100),
+        newest_first: match first(&query, "order") {
+            None | Some("asc") => false,
+            Some("desc") => true,
+            Some(_) => {
+                return Err(Refusal::new(Problem::InvalidParameter, "order: asc or desc").into());
+            }
+        },
+    };
+    let page = app.read(move |app| Ok(app.parts.projections.query(&name, &wanted)?)).await?;
+    let page =
+        serde_json::to_value(page).map_err(|e| Refusal::new(Problem::Internal, e.to_string()))?;
+    Ok(negotiate::json(StatusCode::OK, "application/json", &page))
+}
+
+/// Private state is keyed by its owner: only the owner's token reads it.
+fn own_key(grant: Option<&Grant>, key: Vec<String>) -> Result<Vec<String>, Refusal> {
+    let owner = match key.first() {
+        Some(owner) => owner
+            .parse::<ActorName>()
+            .map_err(|_| Refusal::new(Problem::NotFound, "there is nothing here for you"))?,
+        None => match grant {
+            Some(grant) => grant.actor.clone(),
+            None => {
+                return Err(Refusal::new(Problem::InvalidToken, "this projection is private"));
+            }
+        },
+    };
+    authorize(grant, Request::Read(&owner))?;
+    if key.is_empty() { Ok(vec![owner.to_string()]) } else { Ok(key) }
+}
+
+async fn wait(app: &App, name: &str, query: &[(String, String)]) -> Result<(), Refusal> {
+    let Some(min_seq) = parameter::<u64>("min_seq", first(query, "min_seq"))? else {
+        return Ok(());
+    };
+    app.parts.projections.wait(name, min_seq, wait_time(app, query)?).await?;
+    Ok(())
+}
+
+fn wait_time(app: &App, query: &[(String, String)]) -> Result<Duration, Refusal> {
+    let wait_ms = parameter::<u64>("wait_ms", first(query, "wait_ms"))?.unwrap_or(USUAL_WAIT_MS);
+    Ok(Duration::from_millis(wait_ms).min(app.parts.options.max_wait))
+}
+
+async fn delivery_state(app: &App, grant: Option<&Grant>, query: &[(String, String)]) -> Answer {
+    authorize(grant, Request::Admin)?;
+    if let Some(min_seq) = parameter::<u64>("min_seq", first(query, "min_seq"))? {
+        let patience = app.kernel().runtime().clock.sleep(wait_time(app, query)?);
+        let mut head = app.kernel().log().watch();
+        let reached = async {
+            // The log's writer lives as long as the node; its end ends the wait by time.
+            let _ = head.wait_for(|head| *head >= min_seq).await;
+            app.parts.delivery.caught_up().await;
+        };
+        tokio::select! {
+            () = reached => {}
+            () = patience => {
+                return Err(Refusal::new(Problem::NotCaughtUp, "delivery has not come so far").into());
+            }
+        }
+    }
+    let limit = parameter("limit", first(query, "limit"))?.unwrap_or(100usize).clamp(1, 1000);
+    let after = first(query, "after").map(str::to_owned);
+    let page =
+        app.parts.delivery.state(after.as_deref(), limit).await.map_err(super::admin::refusal)?;
+    let items: Vec<Value> = page
+        .rows
+        .iter()
+        .map(|row| json!({ "key": [row.cid, row.status.peer], "value": row }))
+        .collect();
+    let mut answer = json!({
+        "name": DELIVERY_STATE,
+        "version": 1,
+        "global_seq": app.parts.delivery.cursor(),
+        "items": items,
+    });
+    if let (Some(next), Some(members)) = (page.next, answer.as_object_mut()) {
+        members.insert("next".into(), next.into());
+    }
+    Ok(negotiate::json(StatusCode::OK, "application/json", &answer))
+}

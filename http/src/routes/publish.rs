@@ -1,0 +1,108 @@
+//! Publishing: `POST /activity`, and the outbox of ActivityPub's client-to-server rules
+//! (ActivityPub, section 6).
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use fedsx_genesis::definition::Kind;
+use fedsx_kernel::log::Once;
+use fedsx_kernel::refusal::{Problem, Refusal};
+use fedsx_kernel::tokens::{Request, authorize};
+use fedsx_kernel::{ActorName, Publish, Published, json};
+use serde_json::{Map, Value};
+
+use super::Answer;
+use crate::app::App;
+use crate::{body, caller};
+
+/// Longest idempotency key, in bytes.
+const MAX_KEY_BYTES: usize = 255;
+
+pub(crate) async fn activity(State(app): State<App>, headers: HeaderMap, body: Body) -> Answer {
+    let grant = caller::token(&app, &headers)?;
+    authorize(
+        grant.as_ref(),
+        grant.as_ref().map_or(Request::Define, |g| Request::Publish(&g.actor)),
+    )?;
+    let actor = grant.as_ref().map(|grant| grant.actor.clone());
+    publish(&app, actor, &headers, body).await
+}
+
+pub(crate) async fn outbox(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let name = super::actors::name(&name)?;
+    authorize(caller::token(&app, &headers)?.as_ref(), Request::Publish(&name))?;
+    publish(&app, Some(name), &headers, body).await
+}
+
+async fn publish(app: &App, actor: Option<ActorName>, headers: &HeaderMap, body: Body) -> Answer {
+    let actor = actor.ok_or_else(|| Refusal::new(Problem::InvalidToken, "a token is needed"))?;
+    let bytes = body::activity(app, headers, body).await?;
+    let request = parse(&bytes)?;
+    if defines(&request) {
+        authorize(caller::token(app, headers)?.as_ref(), Request::Define)?;
+    }
+    let once = once(headers, &actor, &bytes)?;
+    let published = app.kernel().publish(Publish { actor, request, once, cause: None }).await?;
+    metrics::counter!(crate::metrics::PUBLISHED).increment(1);
+    Ok(answer(&published))
+}
+
+fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Refusal> {
+    match json::parse(bytes) {
+        Ok(Value::Object(request)) => Ok(request),
+        Ok(_) => Err(Refusal::new(Problem::InvalidActivity, "an activity is a JSON object")),
+        Err(e @ json::JsonError::TooLarge(_)) => {
+            Err(Refusal::new(Problem::TooLarge, e.to_string()))
+        }
+        Err(e) => Err(Refusal::new(Problem::MalformedJson, e.to_string())),
+    }
+}
+
+fn defines(request: &Map<String, Value>) -> bool {
+    let kind = fedsx_kernel::activity::kind_of(request).unwrap_or_default();
+    Kind::of_type(kind).is_some() || kind == "SubtypeOf"
+}
+
+/// The idempotency key of the request: unrepeatable for this actor, bound to these bytes.
+fn once(headers: &HeaderMap, actor: &ActorName, body: &[u8]) -> Result<Option<Once>, Refusal> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().unwrap_or_default();
+    if key.is_empty() || key.len() > MAX_KEY_BYTES {
+        return Err(Refusal::new(
+            Problem::InvalidParameter,
+            format!("Idempotency-Key: 1 to {MAX_KEY_BYTES} visible characters"),
+        ));
+    }
+    Ok(Some(Once {
+        key: format!("idempotency\n{actor}\n{key}"),
+        fingerprint: Some(blake3::hash(body).to_hex().to_string()),
+    }))
+}
+
+fn answer(published: &Published) -> Response {
+    let activity = &published.activity;
+    let mut members = Map::new();
+    members.insert("id".into(), activity.id().into());
+    members.insert("cid".into(), activity.cid().to_string().into());
+    members.insert("seq".into(), published.seq.into());
+    members.insert("global_seq".into(), published.global_seq.into());
+    if let Some(Value::Object(object)) = activity.object()
+        && let Some(id) = object.get("id")
+    {
+        members.insert("object".into(), id.clone());
+    }
+    let status = if published.already { StatusCode::OK } else { StatusCode::CREATED };
+    let mut response = (status, Value::Object(members).to_string()).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(location) = HeaderValue::from_str(activity.id()) {
+        headers.insert(header::LOCATION, location);
+    }
+    response
+}

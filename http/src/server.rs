@@ -1,0 +1,123 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tower::ServiceExt as _;
+
+use crate::app::App;
+use crate::limits::ClientAddress;
+use crate::listener::{Connection, Listener};
+use crate::routes;
+
+/// Pause after a failed accept, such as too many open files.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Why the server ended.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The listener has no address.
+    #[error("the listener failed: {0}")]
+    Listener(#[from] io::Error),
+}
+
+/// The server of a node.
+pub struct Server {
+    app: App,
+    router: Router,
+}
+
+impl Server {
+    /// A server for these handlers' state.
+    pub fn new(app: App) -> Self {
+        let router = routes::router(app.clone());
+        Self { app, router }
+    }
+
+    /// Serves until `stop` turns true, then lets requests under way end; `Ok(true)` where all
+    /// of them did in time.
+    ///
+    /// The accept loop is our own, because hyper's timer for slow request headers must be set.
+    pub async fn run(
+        self,
+        mut listener: Box<dyn Listener>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<bool, ServerError> {
+        let clock = self.app.kernel().runtime().clock.clone();
+        let most = self.app.parts.options.connections;
+        let connections = Arc::new(Semaphore::new(most));
+        loop {
+            let permit = tokio::select! {
+                permit = connections.clone().acquire_owned() => permit,
+                () = told(&mut stop) => break,
+            };
+            // The semaphore is never closed.
+            let Ok(permit) = permit else { break };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = told(&mut stop) => break,
+            };
+            match accepted {
+                Ok((stream, address)) => self.serve(stream, address, permit, stop.clone()),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    clock.sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(listener);
+        let all = u32::try_from(most).unwrap_or(u32::MAX);
+        tokio::select! {
+            _ = connections.acquire_many(all) => Ok(true),
+            () = clock.sleep(self.app.parts.options.drain) => Ok(false),
+        }
+    }
+
+    fn serve(
+        &self,
+        stream: Box<dyn Connection>,
+        address: SocketAddr,
+        permit: OwnedSemaphorePermit,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let router = self.router.clone();
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let mut request: Request = request.map(axum::body::Body::new);
+            request.extensions_mut().insert(ClientAddress(address));
+            router.clone().oneshot(request)
+        });
+        let mut builder = hyper::server::conn::http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.app.parts.options.header_timeout)
+            .max_headers(100)
+            .max_buf_size(64 * 1024);
+        tokio::spawn(async move {
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = told(&mut stop) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, client = %address, "a connection ended early");
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// Waits until the node is told to stop; a node that is gone has been.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}

@@ -1,0 +1,168 @@
+//! Digests over projections: whether stored state is what the log gives.
+
+use std::sync::Arc;
+
+use fedsx_kernel::log::{Log, Record, StoreError, Table};
+use fedsx_kernel::state::{MemoryState, StateError, StateView};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::fold::{Context, Fold};
+use crate::layout::{self, Layout, SetAside};
+use crate::step::{Step, step};
+use crate::table_state::TableState;
+
+/// Entries that are read in one step.
+const PAGE: usize = 512;
+
+/// A digest and what it covers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Digest {
+    /// Lower-case hex of the blake3 hash over name and version of the fold, the state in key
+    /// order and the records that were set aside.
+    pub digest: String,
+    /// The position in the log; digests compare only at the same position.
+    pub global_seq: u64,
+    /// How many state entries are covered, the fold's own notes included.
+    pub entries: u64,
+    /// How many records were set aside.
+    pub set_aside: u64,
+}
+
+struct Hasher {
+    hasher: blake3::Hasher,
+    entries: u64,
+    set_aside: u64,
+}
+
+impl Hasher {
+    fn new(name: &str, version: u32) -> Self {
+        let mut new = Self { hasher: blake3::Hasher::new(), entries: 0, set_aside: 0 };
+        new.part(name.as_bytes());
+        new.part(&version.to_be_bytes());
+        new
+    }
+
+    /// The length in front keeps neighbours apart.
+    fn part(&mut self, bytes: &[u8]) {
+        self.hasher.update(&(bytes.len() as u64).to_be_bytes());
+        self.hasher.update(bytes);
+    }
+
+    fn state(&mut self, key: &str, value: &Value) -> Result<(), StoreError> {
+        self.entries += 1;
+        self.part(b"s");
+        self.part(key.as_bytes());
+        let value = layout::encode(key.as_bytes(), value)?;
+        self.part(&value);
+        Ok(())
+    }
+
+    fn set_aside(&mut self, item: &SetAside) {
+        self.set_aside += 1;
+        self.part(b"x");
+        self.part(&item.global_seq.to_be_bytes());
+        self.part(&item.cid.to_bytes());
+        self.part(item.reason.as_bytes());
+    }
+
+    fn finish(self, global_seq: u64) -> Digest {
+        let digest = self.hasher.finalize().to_hex().to_string();
+        Digest { digest, global_seq, entries: self.entries, set_aside: self.set_aside }
+    }
+}
+
+/// The digest of what is stored for a fold. The projection must not run meanwhile; for a running
+/// one ask [`crate::Projections::digest`].
+///
+/// # Errors
+/// Where the table cannot be read or is damaged.
+pub fn stored_digest(table: &Arc<dyn Table>, fold: &dyn Fold) -> Result<Digest, StoreError> {
+    stored(table, fold.name(), fold.version())
+}
+
+pub(crate) fn stored(
+    table: &Arc<dyn Table>,
+    name: &str,
+    version: u32,
+) -> Result<Digest, StoreError> {
+    let state = TableState::new(table.clone(), name, version);
+    let mut hasher = Hasher::new(name, version);
+    let mut after: Option<String> = None;
+    loop {
+        let page = state.scan("", after.as_deref(), PAGE).map_err(store_error)?;
+        for (key, value) in &page {
+            hasher.state(key, value)?;
+        }
+        match page.into_iter().nth(PAGE - 1) {
+            Some((key, _)) => after = Some(key),
+            None => break,
+        }
+    }
+    let layout = Layout::new(name, version);
+    for item in set_aside(&**table, &layout, None, usize::MAX)? {
+        hasher.set_aside(&item);
+    }
+    let checkpoint = layout.checkpoint(&**table)?.unwrap_or_default();
+    Ok(hasher.finish(checkpoint.global_seq))
+}
+
+/// Up to `limit` records that were set aside, after a position.
+pub(crate) fn set_aside(
+    table: &dyn Table,
+    layout: &Layout,
+    after: Option<u64>,
+    limit: usize,
+) -> Result<Vec<SetAside>, StoreError> {
+    let after = after.map(|seq| layout.set_aside_at(seq));
+    let found = table.scan(&layout.set_aside(), after.as_deref(), limit)?;
+    found.iter().map(|(key, bytes)| layout::decode_as(key, bytes)).collect()
+}
+
+/// Folds the whole log into memory and gives the digest that the stored state must have.
+///
+/// # Errors
+/// Where the log cannot be read or is damaged.
+pub fn rebuild_digest(log: &Log, fold: &dyn Fold, context: &Context) -> Result<Digest, StoreError> {
+    rebuild(fold, context, |after| log.records(after, PAGE))
+}
+
+/// The same from any source of records: `read` gives the next ones above a position, and none
+/// at the end.
+///
+/// # Errors
+/// Those of `read`.
+pub fn rebuild(
+    fold: &dyn Fold,
+    context: &Context,
+    mut read: impl FnMut(u64) -> Result<Vec<Record>, StoreError>,
+) -> Result<Digest, StoreError> {
+    let mut state = MemoryState::default();
+    let (mut aside, mut at) = (Vec::new(), 0);
+    loop {
+        let records = read(at)?;
+        if records.is_empty() {
+            break;
+        }
+        for record in records {
+            match step(fold, context, &state, &record).map_err(store_error)? {
+                Step::Skipped => {}
+                Step::Folded(writes) => state.commit(writes),
+                Step::SetAside(item) => aside.push(item),
+            }
+            at = record.entry.global_seq;
+        }
+    }
+    let mut hasher = Hasher::new(fold.name(), fold.version());
+    for (key, value) in &state.0 {
+        hasher.state(key, value)?;
+    }
+    for item in &aside {
+        hasher.set_aside(item);
+    }
+    Ok(hasher.finish(at))
+}
+
+fn store_error(error: StateError) -> StoreError {
+    StoreError::Io(error.to_string())
+}

@@ -1,0 +1,78 @@
+//! The actor of one projection.
+
+use std::sync::Arc;
+
+use fedsx_kernel::log::StoreError;
+use fedsx_kernel::runtime::Runtime;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
+
+use super::runner::Runner;
+use super::shared::Halt;
+use crate::digest::{self, Digest};
+
+/// What the actor is asked to do.
+pub(super) enum Message {
+    /// Fold what is new in the log.
+    Wake,
+    /// Give the digest of the served state, between two batches.
+    Digest(oneshot::Sender<Result<Digest, StoreError>>),
+}
+
+/// Folds the log into one projection; fails, to be restarted, where the storage fails.
+pub(super) struct Projector {
+    pub(super) runner: Arc<Runner>,
+    pub(super) runtime: Runtime,
+}
+
+impl Actor for Projector {
+    type Msg = Message;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, myself: ActorRef<Message>, (): ()) -> Result<(), ActorProcessingErr> {
+        let runner = self.runner.clone();
+        self.runtime.run(move || runner.prepare()).await??;
+        self.runner.shared.set_actor(myself);
+        Ok(())
+    }
+
+    async fn post_start(
+        &self,
+        myself: ActorRef<Message>,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        myself.cast(Message::Wake)?;
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Wake => {
+                self.runner.shared.awake();
+                let runner = self.runner.clone();
+                let more =
+                    self.runtime.run(move || runner.advance()).await.map_err(Halt::from)??;
+                if more {
+                    // Other messages get their turn between two batches.
+                    myself.cast(Message::Wake)?;
+                }
+            }
+            Message::Digest(answer) => {
+                let shared = self.runner.shared.clone();
+                let digest = self
+                    .runtime
+                    .run(move || digest::stored(&shared.table, shared.fold.name(), shared.live()))
+                    .await?;
+                // Whoever asked may have stopped waiting.
+                let _ = answer.send(digest);
+            }
+        }
+        Ok(())
+    }
+}

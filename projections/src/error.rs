@@ -1,0 +1,82 @@
+//! Why folding, opening or querying failed.
+
+use fedsx_kernel::log::StoreError;
+use fedsx_kernel::state::StateError;
+use fedsx_kernel::supervision::StartError;
+use fedsx_kernel::{Problem, Refusal};
+use ractor::SpawnErr;
+use thiserror::Error;
+
+/// Why a fold did not take a record.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FoldError {
+    /// The record makes no sense to this fold: it is set aside and folding goes on. Depends on
+    /// nothing but the fold's version, the state and the record.
+    #[error("{0}")]
+    Undigestible(String),
+    /// State could not be read. [`StateError::Storage`] halts the projection.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// Why projections could not be started.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A fold has an impossible name, or the name of another one.
+    #[error("{0:?} is not a name for another projection")]
+    Name(String),
+    /// The supervisor did not start.
+    #[error("the supervisor did not start: {0}")]
+    Supervisor(#[from] SpawnErr),
+    /// A projection did not start, such as on a damaged table.
+    #[error("the projection {name} did not start: {error}")]
+    Start {
+        /// The projection.
+        name: String,
+        /// What went wrong.
+        error: StartError,
+    },
+    /// The table could not be read.
+    #[error(transparent)]
+    Storage(#[from] StoreError),
+}
+
+/// Why a query was not answered.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// No projection has this name.
+    #[error("there is no projection {0:?}")]
+    Unknown(String),
+    /// The projection did not reach the position in time; ask again later.
+    #[error("the projection is at {reached}, not at {wanted}")]
+    NotCaughtUp {
+        /// Where it is.
+        reached: u64,
+        /// What was asked for.
+        wanted: u64,
+    },
+    /// The projection is being started again.
+    #[error("the projection {0:?} is being started again")]
+    Unavailable(String),
+    /// The state could not be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The table could not be read.
+    #[error(transparent)]
+    Storage(#[from] StoreError),
+}
+
+impl From<QueryError> for Refusal {
+    fn from(error: QueryError) -> Self {
+        let problem = match &error {
+            QueryError::Unknown(_) => Problem::NotFound,
+            QueryError::NotCaughtUp { .. } => Problem::NotCaughtUp,
+            QueryError::Unavailable(_) => Problem::Busy,
+            QueryError::State(_) | QueryError::Storage(_) => Problem::Internal,
+        };
+        Refusal::new(problem, error.to_string())
+    }
+}

@@ -1,0 +1,151 @@
+//! `actor-state`: the profile of every actor, here and elsewhere.
+
+use fedsx_genesis::actor_keys::concerns_author;
+use fedsx_kernel::activity::{Activity, id_of};
+use fedsx_kernel::log::Record;
+use fedsx_kernel::state::{State, StateError, get_as, key, put_as};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::common::{Stamp, embedded, is_actor, is_local_record};
+use super::{key_log, profiles};
+use crate::error::FoldError;
+use crate::fold::{Context, Fold, Scope, Visibility};
+
+/// Keys `[actor id]` with `{id, type, preferredUsername, name, summary, url, icon, ..., movedTo,
+/// manuallyApprovesFollowers, deleted, keys, counts: {published, notes}, order}`. Of an actor
+/// whose document was never seen only id and counts are known.
+pub struct ActorState;
+
+/// Members of an actor document that make up the profile.
+const PROFILE: [&str; 17] = [
+    "type",
+    "preferredUsername",
+    "name",
+    "nameMap",
+    "summary",
+    "summaryMap",
+    "url",
+    "icon",
+    "image",
+    "attachment",
+    "published",
+    "updated",
+    "discoverable",
+    "indexable",
+    "alsoKnownAs",
+    "movedTo",
+    "manuallyApprovesFollowers",
+];
+
+/// What an actor published, as far as this log knows.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Counts {
+    /// Activities of any kind.
+    published: u64,
+    /// Created objects.
+    notes: u64,
+}
+
+/// Where an actor moved to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Moved {
+    stamp: Stamp,
+    target: String,
+}
+
+impl Fold for ActorState {
+    fn name(&self) -> &'static str {
+        "actor-state"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::EachCid
+    }
+
+    fn visibility(&self) -> Visibility {
+        Visibility::Public
+    }
+
+    fn fold(&self, _: &Context, state: &mut dyn State, record: &Record) -> Result<(), FoldError> {
+        let activity = &record.activity;
+        let mut changed = profiles::learn(state, record)?;
+        changed = key_log::learn(state, record)?.or(changed);
+        if !is_local_record(record) {
+            count(state, activity)?;
+            if concerns_author(activity) {
+                match activity.kind() {
+                    "Move" => moved(state, activity)?,
+                    "Delete" => profiles::delete(state, activity.actor()),
+                    _ => {}
+                }
+                changed = Some(activity.actor().to_owned());
+            }
+        }
+        Ok(changed.map_or(Ok(()), |actor| show(state, &actor))?)
+    }
+}
+
+fn count(state: &mut dyn State, activity: &Activity) -> Result<(), StateError> {
+    let place = key(&[activity.actor()]);
+    let mut shown: Map<String, Value> = get_as(state, &place)?
+        .unwrap_or_else(|| Map::from_iter([("id".to_owned(), Value::from(activity.actor()))]));
+    let mut counts: Counts = shown
+        .get("counts")
+        .and_then(|counts| serde_json::from_value(counts.clone()).ok())
+        .unwrap_or_default();
+    counts.published = counts.published.saturating_add(1);
+    let creates = activity.kind() == "Create" && !concerns_author(activity);
+    if creates && embedded(activity).is_none_or(|(_, document)| !is_actor(document)) {
+        counts.notes = counts.notes.saturating_add(1);
+    }
+    shown.insert("counts".into(), json!(counts));
+    put_as(state, &place, &shown)
+}
+
+fn moved(state: &mut dyn State, activity: &Activity) -> Result<(), StateError> {
+    let Some(target) = activity.get("target").and_then(id_of) else { return Ok(()) };
+    let place = key(&["~moved", activity.actor()]);
+    let new = Moved { stamp: Stamp::of(activity), target: target.to_owned() };
+    match get_as::<Moved>(state, &place)? {
+        Some(held) if held.stamp >= new.stamp => Ok(()),
+        _ => put_as(state, &place, &new),
+    }
+}
+
+fn show(state: &mut dyn State, actor: &str) -> Result<(), StateError> {
+    let place = key(&[actor]);
+    let held: Map<String, Value> = get_as(state, &place)?.unwrap_or_default();
+    let mut shown = Map::from_iter([("id".to_owned(), Value::from(actor))]);
+    if let Some(counts) = held.get("counts") {
+        shown.insert("counts".into(), counts.clone());
+    }
+    if profiles::is_deleted(state, actor)? {
+        shown.insert("type".into(), "Tombstone".into());
+        shown.insert("deleted".into(), true.into());
+        state.put(&place, Value::Object(shown));
+        return Ok(());
+    }
+    if let Some(profile) = profiles::newest(state, actor)? {
+        for member in PROFILE {
+            if let Some(value) = profile.document.get(member) {
+                shown.insert(member.into(), value.clone());
+            }
+        }
+        shown.insert("deleted".into(), false.into());
+        shown.insert("order".into(), json!(profile.order()));
+    }
+    if let Some(moved) = get_as::<Moved>(state, &key(&["~moved", actor]))? {
+        shown.insert("movedTo".into(), moved.target.into());
+    }
+    let keys = key_log::keys(state, actor)?;
+    if !keys.is_empty() {
+        shown.insert("keys".into(), json!(keys));
+    }
+    state.put(&place, Value::Object(shown));
+    Ok(())
+}

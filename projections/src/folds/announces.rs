@@ -1,0 +1,60 @@
+//! `announces`: who passed on what.
+
+use fedsx_kernel::activity::{id_of, kind_of};
+use fedsx_kernel::log::Record;
+use fedsx_kernel::state::State;
+use serde_json::Value;
+
+use super::common::is_local_record;
+use super::tally;
+use crate::error::FoldError;
+use crate::fold::{Context, Fold, Scope, Visibility};
+
+/// Keys `[object or activity id, announcing actor]` with `{id, cid, order, undone}`, and
+/// `[object or activity id]` with `{count}`, where the count is not 0.
+pub struct Announces;
+
+impl Fold for Announces {
+    fn name(&self) -> &'static str {
+        "announces"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::EachCid
+    }
+
+    fn visibility(&self) -> Visibility {
+        Visibility::Public
+    }
+
+    fn fold(&self, _: &Context, state: &mut dyn State, record: &Record) -> Result<(), FoldError> {
+        let activity = &record.activity;
+        if is_local_record(record) {
+            return Ok(());
+        }
+        match (activity.kind(), activity.object()) {
+            ("Announce", Some(object)) => {
+                let target = id_of(object)
+                    .ok_or_else(|| FoldError::Undigestible("the object has no id".into()))?;
+                Ok(tally::stated(state, target, "", activity)?)
+            }
+            ("Undo", Some(Value::String(_))) => Ok(tally::undone(state, activity, None)?),
+            ("Undo", Some(Value::Object(inner))) => {
+                let by_author = inner.get("actor").and_then(id_of) == Some(activity.actor());
+                match kind_of(inner) {
+                    None => Ok(tally::undone(state, activity, None)?),
+                    Some("Announce") if by_author => {
+                        let about = inner.get("object").and_then(id_of).map(|target| (target, ""));
+                        Ok(tally::undone(state, activity, about)?)
+                    }
+                    _ => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}

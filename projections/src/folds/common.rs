@@ -1,0 +1,69 @@
+//! What several folds share.
+
+use fedsx_genesis::actors::is_actor_type;
+use fedsx_kernel::activity::{Activity, ids_in, kind_of};
+use fedsx_kernel::address::same_origin;
+use fedsx_kernel::log::{Record, Stream};
+use fedsx_kernel::order::Order;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A statement's place among those of its author; the CID decides between statements at one
+/// place, so that arrival never does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Stamp {
+    pub(super) order: Order,
+    pub(super) cid: String,
+}
+
+impl Stamp {
+    pub(super) fn of(activity: &Activity) -> Self {
+        Self { order: activity.order(), cid: activity.cid().to_string() }
+    }
+
+    /// A text that sorts like the stamp.
+    pub(super) fn sortable(&self) -> String {
+        let Order { epoch, seq, time_ms } = self.order;
+        // Shifts the signed range onto the unsigned one without changing the order.
+        let time = time_ms.cast_unsigned() ^ (1 << 63);
+        format!("{epoch:016x}{seq:016x}{time:016x}{}", self.cid)
+    }
+}
+
+/// The ids that stand for everyone (ActivityPub, section 5.6).
+const PUBLIC: [&str; 3] = ["https://www.w3.org/ns/activitystreams#Public", "as:Public", "Public"];
+
+/// Whether anyone may read an activity.
+pub(super) fn is_public(activity: &Activity) -> bool {
+    activity.audience().iter().any(|id| PUBLIC.contains(id))
+}
+
+/// Whether an object addresses everyone itself.
+pub(super) fn is_public_object(document: &Map<String, Value>) -> bool {
+    ["to", "cc"]
+        .iter()
+        .any(|member| ids_in(document.get(*member)).iter().any(|id| PUBLIC.contains(id)))
+}
+
+/// Whether the instance itself made this record.
+pub(super) fn is_local_record(record: &Record) -> bool {
+    record.entry.stream == Stream::Local
+}
+
+/// The embedded object and its id.
+pub(super) fn embedded(activity: &Activity) -> Option<(&str, &Map<String, Value>)> {
+    let object = activity.object()?.as_object()?;
+    Some((activity.object_id()?, object))
+}
+
+/// Whether a document is one of an actor.
+pub(super) fn is_actor(document: &Map<String, Value>) -> bool {
+    kind_of(document).is_some_and(is_actor_type)
+}
+
+/// Whether an author may speak of an object as its own: it is of the author's origin, and is
+/// attributed to the author where it is attributed to anyone (FEP-fe34).
+pub(super) fn is_own(author: &str, id: &str, document: &Map<String, Value>) -> bool {
+    let attributed = ids_in(document.get("attributedTo"));
+    same_origin(author, id) && (attributed.is_empty() || attributed.contains(&author))
+}

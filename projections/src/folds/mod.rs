@@ -1,0 +1,44 @@
+//! The built-in folds.
+
+mod actor_state;
+mod announces;
+mod common;
+mod define_registry;
+mod endorsements;
+mod feed;
+mod follower_graph;
+mod key_history;
+mod key_log;
+mod objects;
+mod peer_actors;
+mod profiles;
+mod tally;
+
+pub use actor_state::ActorState;
+pub use announces::Announces;
+pub use define_registry::DefineRegistry;
+pub use endorsements::Endorsements;
+pub use feed::Feed;
+pub use follower_graph::{FollowerGraph, GRAPH};
+pub use key_history::KeyHistory;
+pub use objects::Objects;
+pub use peer_actors::PeerActors;
+
+use std::sync::Arc;
+
+use crate::fold::Fold;
+
+/// Every fold that an instance has without anyone publishing it.
+pub fn builtin() -> Vec<Arc<dyn Fold>> {
+    vec![
+        Arc::new(ActorState),
+        Arc::new(Announces),
+        Arc::new(DefineRegistry),
+        Arc::new(Endorsements),
+        Arc::new(Feed),
+        Arc::new(FollowerGraph),
+        Arc::new(KeyHistory),
+        Arc::new(Objects),
+        Arc::new(PeerActors),
+    ]
+}

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# All tests: with cargo-nextest where it is present, else with cargo test. Arguments are passed on.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+need_tools
+cd "$ROOT"
+if cargo nextest --version >/dev/null 2>&1; then
+  exec cargo nextest run --workspace "$@"
+fi
+exec cargo test --workspace "$@"

@@ -1,0 +1,260 @@
+//! Step 3: keys change by signed activities, and what was signed before still verifies.
+
+use serde_json::{Value, json};
+
+use crate::actor_lifecycle::encoded;
+use crate::support::node::{Node, verify};
+use crate::support::peer::{Sign, multikey, new_key};
+use crate::support::verbs::{proven, signer};
+use crate::support::{PATIENCE, PUBLIC, Peer, eventually};
+
+/// The key that a publish asked for: generated here, in place of the current one.
+fn rotation() -> Value {
+    json!({
+        "type": "Update",
+        "object": "bob",
+        "patch": { "add_publicKey": { "generate": true }, "supersede": {} },
+    })
+}
+
+fn multikeys(keys: &[Value]) -> Vec<&Value> {
+    keys.iter().filter(|key| key.get("publicKeyMultibase").is_some()).collect()
+}
+
+#[test]
+fn a_rotation_supersedes_the_key_and_keeps_the_history() {
+    let mut node = Node::start();
+    node.create("bob");
+    node.create("alice");
+    let first = node.keys("bob");
+    assert_eq!(first.len(), 2, "one Ed25519 and one RSA key: {first:?}");
+    assert!(first.iter().all(|key| key.get("revoked").is_none()), "nothing is superseded yet");
+    let old = multikeys(&first)[0]["id"].clone();
+
+    node.note("bob", "before");
+    let rotated = node.publish("bob", &rotation());
+    node.note("bob", "after");
+
+    let keys = node.keys("bob");
+    assert_eq!(keys.len(), 3, "the history keeps the old key: {keys:?}");
+    let find = |id: &Value| keys.iter().find(|key| key["id"] == *id).expect("the key");
+    assert!(find(&old)["revoked"].is_string(), "the old key is marked: {}", find(&old));
+    assert_eq!(find(&old)["validUntil"]["seq"], rotated.seq, "it may still sign the rotation");
+    let new = multikeys(&keys).into_iter().find(|key| key["id"] != old).expect("the new key");
+    assert_eq!(new["validFrom"]["seq"], rotated.seq + 1, "the new key begins after it: {new}");
+    assert!(new.get("validUntil").is_none(), "and is current");
+
+    let outbox = node.outbox("bob");
+    let [create, before, rotation_activity, after] = &outbox[..] else { panic!("{outbox:?}") };
+    for (case, activity, key) in [
+        ("the Create", create, &old),
+        ("the Note before", before, &old),
+        ("the rotation itself", rotation_activity, &old),
+        ("the Note after", after, &new["id"]),
+    ] {
+        assert_eq!(activity["proof"]["verificationMethod"], *key, "{case} names its key");
+        assert!(proven(activity, signer(activity, &keys)), "{case} verifies by the history");
+    }
+    assert!(!proven(before, new), "the new key does not verify old statements");
+    assert!(!proven(after, find(&old)), "the old key does not verify new statements");
+    let patch = &rotation_activity["patch"];
+    assert_eq!(patch["supersede"], json!({ "old": old, "new": new["id"] }), "stated in the patch");
+
+    let document = node.client().get("/actors/bob").expect(200, "the document").json();
+    assert_eq!(document["assertionMethod"].as_array().map(Vec::len), Some(1), "current keys only");
+    assert_eq!(document["assertionMethod"][0]["id"], new["id"], "the new key is the listed one");
+    assert_eq!(rotation_activity["object"], document, "the Update embeds the full document");
+
+    let bob = encoded(&node.actor("bob"));
+    let query = format!("?key={bob}&min_seq={}", rotated.global_seq);
+    assert_eq!(node.projection("key-history", &query).len(), 3, "key-history shows all keys");
+    let state = node.projection("actor-state", &query);
+    assert!(state[0].to_string().contains(new["id"].as_str().expect("an id")), "{state:?}");
+
+    node.restart();
+    assert_eq!(node.keys("bob"), keys, "the history survives a restart");
+    node.note("bob", "later");
+    let last = node.outbox("bob").pop().expect("the last Note");
+    assert_eq!(last["proof"]["verificationMethod"], new["id"], "the new key stays in use");
+    let data = node.into_data();
+    let ended = verify(data.path());
+    assert_eq!(ended.code, Some(0), "fedsx verify after a rotation: {}", ended.all());
+}
+
+#[test]
+fn impossible_rotations_are_refused() {
+    let node = Node::start();
+    node.create("bob");
+    node.create("alice");
+    let bob = node.actor("bob");
+    let old = multikeys(&node.keys("bob"))[0]["id"].clone();
+    let rotate = |supersede: Value| {
+        let patch = json!({ "add_publicKey": { "generate": true }, "supersede": supersede });
+        json!({ "type": "Update", "object": bob, "patch": patch })
+    };
+
+    let foreign = node.as_actor("alice").post("/activity", &rotate(json!({})));
+    foreign.refused(403, "not-authorised", "rotating another actor's keys");
+    let unknown = rotate(json!({ "old": format!("{bob}#nothing") }));
+    let refused = node.as_actor("bob").post("/activity", &unknown);
+    refused.refused(422, "invalid-activity", "superseding a key that never was");
+    let without = json!({ "type": "Update", "object": bob, "patch": { "supersede": { "old": old } } });
+    let refused = node.as_actor("bob").post("/activity", &without);
+    refused.refused(422, "invalid-activity", "an actor keeps a key that signs");
+    assert_eq!(node.keys("bob").len(), 2, "refused rotations leave the keys alone");
+    assert_eq!(node.total("bob", "outbox"), 1, "and append nothing");
+
+    node.publish("bob", &rotate(json!({ "old": old })));
+    let refused = node.as_actor("bob").post("/activity", &rotate(json!({ "old": old })));
+    refused.refused(422, "invalid-activity", "superseding a key twice");
+    let odd = json!({ "generate": true, "purposes": ["sing"] });
+    let patch = json!({ "type": "Update", "object": bob, "patch": { "add_publicKey": odd } });
+    let refused = node.as_actor("bob").post("/activity", &patch);
+    refused.refused(422, "invalid-activity", "a purpose that does not exist");
+}
+
+/// Where an actor has a key for rotation, that key signs rotations, and peers accept it.
+#[test]
+fn a_rotation_key_signs_rotations_and_peers_follow() {
+    let (a, b) = (Node::start(), Node::start());
+    a.create("alice");
+    b.create("bob");
+    a.follow("alice", &b.actor("bob"));
+    let purposes = json!({ "generate": true, "purposes": ["rotate-key"] });
+    let bob = b.actor("bob");
+    let add = json!({ "type": "Update", "object": bob, "patch": { "add_publicKey": purposes } });
+    b.publish("bob", &add);
+    let keys = b.keys("bob");
+    let guard = keys.iter().find(|key| key["purposes"] == json!(["rotate-key"])).expect("the key");
+
+    let rotated = b.publish("bob", &rotation());
+    let activity = b.outbox("bob").pop().expect("the rotation");
+    assert_eq!(activity["id"], rotated.id, "the rotation is the newest");
+    assert_eq!(activity["proof"]["verificationMethod"], guard["id"], "the rotation key signs it");
+    assert!(proven(&activity, guard), "and its proof holds");
+    a.receives("alice", &rotated.id);
+    let note = b.note("bob", "with the newest key");
+    a.receives("alice", &note.id);
+}
+
+#[test]
+fn a_peer_follows_a_rotation() {
+    let (a, b) = (Node::start(), Node::start());
+    a.create("alice");
+    b.create("bob");
+    let bob = b.actor("bob");
+    a.follow("alice", &bob);
+    let before = b.note("bob", "before");
+    let kept = a.receives("alice", &before.id);
+    let rotated = b.publish("bob", &rotation());
+    a.receives("alice", &rotated.id);
+    let after = b.note("bob", "after");
+    let newest = a.receives("alice", &after.id);
+    let keys = b.keys("bob");
+    assert!(proven(&kept, signer(&kept, &keys)), "the kept Note verifies by the old key");
+    assert!(proven(&newest, signer(&newest, &keys)), "the new Note verifies by the new key");
+    assert_ne!(
+        kept["proof"]["verificationMethod"], newest["proof"]["verificationMethod"],
+        "two keys were in use"
+    );
+    eventually(PATIENCE, "the peer's key history shows both keys", || {
+        let known = a.projection("key-history", &format!("?key={}", encoded(&bob)));
+        (known.len() >= 3).then_some(())
+    });
+    let ended = verify(a.into_data().path());
+    assert_eq!(ended.code, Some(0), "the receiver's log verifies offline: {}", ended.all());
+}
+
+/// A foreign actor whose served key history says that its first key ended at position 10.
+#[test]
+fn superseded_keys_sign_only_inside_their_interval() {
+    let node = Node::start();
+    node.create("alice");
+    let peer = Peer::start();
+    let mallory = peer.actor("mallory");
+    let (new_id, new_key) = new_key(&mallory.id);
+    let mut document = mallory.document();
+    document["assertionMethod"] = json!([multikey(&mallory.id, &new_id, &new_key)]);
+    document["keys"] = json!(format!("{}/keys", mallory.id));
+    let time = "2026-01-01T00:00:00Z";
+    let at = |seq: u64| json!({ "epoch": 0, "seq": seq, "time_ms": 0 });
+    let mut old = multikey(&mallory.id, &mallory.key_id, &mallory.key);
+    old["purposes"] = json!(["sign-activity", "http-signature"]);
+    let mut new = multikey(&mallory.id, &new_id, &new_key);
+    new["purposes"] = old["purposes"].clone();
+    (old["validFrom"], old["validUntil"], old["revoked"]) = (at(0), at(10), json!(time));
+    new["validFrom"] = at(11);
+    let collection = json!({ "type": "OrderedCollection", "orderedItems": [old, new] });
+    peer.serve("/actors/mallory", document);
+    peer.serve("/actors/mallory/keys", collection);
+
+    let alice = node.actor("alice");
+    let numbered = |seq: u64| {
+        let object = mallory.note_object("numbered");
+        mallory.content("Create", object, json!({ "to": [alice, PUBLIC], "seq": seq }))
+    };
+    let inbox = "/actors/alice/inbox";
+
+    let fresh = mallory.sealed_by(numbered(11), &new_id, &new_key);
+    mallory.deliver(&node, inbox, &fresh, Sign::Bare).expect(202, "the current key, inside");
+    let head = node.settled_head();
+    let early = mallory.sealed_by(numbered(9), &new_id, &new_key);
+    let refused = mallory.deliver(&node, inbox, &early, Sign::Bare);
+    refused.refused(401, "invalid-signature", "the new key before its interval");
+    let late = mallory.sealed(numbered(12));
+    let refused = mallory.deliver(&node, inbox, &late, Sign::Rsa);
+    refused.refused(401, "invalid-signature", "the old key after its interval");
+    let queued = mallory.sealed(numbered(5));
+    let refused = mallory.deliver(&node, inbox, &queued, Sign::Bare);
+    refused.refused(401, "invalid-signature", "the old key inside, but nothing current beside it");
+    assert_eq!(node.settled_head(), head, "refused deliveries append nothing");
+    let taken = mallory.deliver(&node, inbox, &queued, Sign::Rsa);
+    taken.expect(202, "the old key inside its interval, the request signed by a current key");
+}
+
+/// A rotation must itself be signed by an active key that may rotate.
+#[test]
+fn inbound_rotations_need_the_right_key() {
+    let node = Node::start();
+    node.create("alice");
+    let peer = Peer::start();
+    let mallory = peer.actor("mallory");
+    let (guard_id, guard) = new_key(&mallory.id);
+    let mut document = mallory.document();
+    let mut guarding = multikey(&mallory.id, &guard_id, &guard);
+    guarding["purposes"] = json!(["sign-activity", "rotate-key"]);
+    let everyday = multikey(&mallory.id, &mallory.key_id, &mallory.key);
+    document["assertionMethod"] = json!([everyday, guarding]);
+    peer.serve("/actors/mallory", document.clone());
+    let alice = node.actor("alice");
+    let inbox = "/actors/alice/inbox";
+    let hello = mallory.note("hello", &[&alice]);
+    mallory.deliver(&node, inbox, &hello, Sign::Bare).expect(202, "first contact");
+
+    let (added_id, added) = new_key(&mallory.id);
+    let mut changed = document;
+    changed["assertionMethod"] = json!([
+        multikey(&mallory.id, &added_id, &added),
+        multikey(&mallory.id, &guard_id, &guard)
+    ]);
+    changed["assertionMethod"][1]["purposes"] = json!(["sign-activity", "rotate-key"]);
+    let patch = json!({
+        "add_publicKey": multikey(&mallory.id, &added_id, &added),
+        "supersede": { "old": mallory.key_id, "new": added_id },
+    });
+    let update = || {
+        let more = json!({ "to": [alice, PUBLIC], "patch": patch });
+        mallory.content("Update", changed.clone(), more)
+    };
+    let stolen = mallory.sealed(update());
+    let refused = mallory.deliver(&node, inbox, &stolen, Sign::Bare);
+    refused.refused(403, "not-authorised", "an everyday key where there is one for rotation");
+    let unproven = mallory.sealed_by(update(), &added_id, &added);
+    let refused = mallory.deliver(&node, inbox, &unproven, Sign::Bare);
+    assert_eq!(refused.status, 401, "the key that the rotation only introduces: {}", refused.text());
+    let rotation = mallory.sealed_by(update(), &guard_id, &guard);
+    mallory.deliver(&node, inbox, &rotation, Sign::Bare).expect(202, "the rotation key");
+    let content = mallory.content("Create", mallory.note_object("new key"), json!({ "to": [alice] }));
+    let note = mallory.sealed_by(content, &added_id, &added);
+    mallory.deliver(&node, inbox, &note, Sign::Bare).expect(202, "the key that it added");
+}

@@ -1,0 +1,33 @@
+//! Black-box tests: the built binary over real sockets, one file per capability.
+//!
+//! Every test starts its own nodes on ports that the system picks and in directories of its own,
+//! so all of them can run at once. Nothing waits a fixed time: [`support::poll`] asks again until
+//! a deadline.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test that cannot go on ends by panicking, and reads the real clock"
+)]
+
+mod support;
+
+mod actor_lifecycle;
+mod backfill;
+mod bad_input;
+mod config;
+mod delivery_queue;
+mod delivery_set;
+mod discovery;
+mod durability;
+mod follow_lifecycle;
+mod http_multi_actor;
+mod inbox;
+mod key_rotation;
+mod nx_kernel_multi;
+mod rich_verbs;
+mod smoke_federate;
+mod verify_cmd;

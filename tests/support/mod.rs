@@ -1,0 +1,15 @@
+//! What the tests share: nodes, an HTTP client, foreign peers and polling.
+
+pub mod client;
+pub mod node;
+pub mod peer;
+pub mod poll;
+pub mod verbs;
+
+pub use client::{Answer, Client};
+pub use node::{Node, Spec, secret};
+pub use peer::{Foreign, Peer, Sign};
+pub use poll::{PATIENCE, eventually, holds_for};
+
+pub const PUBLIC: &str = "https://www.w3.org/ns/activitystreams#Public";
+pub const ACTIVITY_JSON: &str = "application/activity+json";
