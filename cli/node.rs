@@ -180,3 +180,11 @@ impl Node {
         self.supervisor.stop(None);
     }
 }
+
+/// The built-in genesis bundle, verified.
+///
+/// # Errors
+/// Where a file of the bundle differs from its manifest.
+pub fn verified_genesis() -> Result<Verified> {
+    Ok(fedsx_genesis::bundle::Bundle::embedded().verify()?)
+}

@@ -1,6 +1,6 @@
 //! `fedsx serve`.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -32,7 +32,10 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
 
 fn log_to_stderr(config: &ServeConfig) -> Result<()> {
     let filter = EnvFilter::try_new(&config.log).context("--log")?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     match config.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),

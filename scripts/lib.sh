@@ -131,9 +131,10 @@ start_node() {
   local name=$1 dir port line arguments bin=$FEDSX_BIN
   dir=$(node_dir "$1")
   shift
-  if [[ -e $dir/pid ]] && ! has_ended "$dir"; then
-    say "$name runs already (process $(cat "$dir/pid"))"
-    return 1
+  if [[ -e $dir/pid ]] && ! has_ended "$dir" && kill -0 "$(cat "$dir/pid")" 2>/dev/null; then
+    say "$name runs already"
+    is_ready "$name" >/dev/null
+    return
   fi
   mkdir -p "$dir/data"
   rm -f "$dir/exit" "$dir/pid" "$dir/stdout"
@@ -154,6 +155,7 @@ start_node() {
   (
     trap '' HUP INT
     unset "${!FEDSX_@}"
+    export NO_COLOR=1
     "$bin" serve "${arguments[@]}" &
     printf '%s\n' "$!" >"$dir/pid"
     status=0

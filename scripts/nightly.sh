@@ -11,6 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need_tools
 cd "$ROOT" || exit 1
 export PROPTEST_CASES=${PROPTEST_CASES:-4096}
+export NEXTEST_PROFILE=nightly
 failed=()
 missing=()
 

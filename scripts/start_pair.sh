@@ -13,14 +13,19 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need_tools
 FEDSX_BIN=$(build)
 export FEDSX_BIN
+own_dir=
 if [[ -z ${FEDSX_PAIR_DIR:-} ]]; then
+  own_dir=yes
   FEDSX_PAIR_DIR=$(mktemp -d "${TMPDIR:-/tmp}/fedsx-pair.XXXXXX")
 fi
 export FEDSX_PAIR_DIR
 
 fail() {
-  show_log a
-  show_log b
+  # Whoever named the directory shows the logs as it sees fit.
+  if [[ -n $own_dir ]]; then
+    show_log a
+    show_log b
+  fi
   say "the pair did not start; its directory is $FEDSX_PAIR_DIR"
   stop_node a || true
   stop_node b || true

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::node::Node;
+use crate::support::at_once;
+use crate::support::node::{Node, verify};
 use crate::support::verbs::note;
 
 /// The entry of an actor in the `actor-state` projection.
@@ -23,7 +24,8 @@ fn an_actor_is_created_by_its_first_activity() {
     let early = node.as_actor("alice").post("/activity", &note("nobody yet"));
     early.refused(404, "unknown-actor", "publishing before Create{Person}");
 
-    let other = json!({ "type": "Create", "object": { "type": "Person", "preferredUsername": "bob" } });
+    let other =
+        json!({ "type": "Create", "object": { "type": "Person", "preferredUsername": "bob" } });
     let refused = node.as_actor("alice").post("/activity", &other);
     refused.refused(403, "not-authorised", "a token creates only its own actor");
 
@@ -104,7 +106,8 @@ fn profiles_change_by_updates_and_survive_a_restart() {
     let retyped = json!({ "type": "Update", "object": { "id": alice, "type": "Group" } });
     let refused = node.as_actor("alice").post("/activity", &retyped);
     refused.refused(422, "invalid-activity", "an actor keeps its type");
-    let moved = json!({ "type": "Update", "object": { "id": alice, "inbox": "https://evil.example/" } });
+    let moved =
+        json!({ "type": "Update", "object": { "id": alice, "inbox": "https://evil.example/" } });
     let answer = node.as_actor("alice").post("/activity", &moved);
     assert!(answer.status == 201 || answer.status == 422, "{}", answer.text());
     assert_eq!(
@@ -165,4 +168,22 @@ fn a_deleted_actor_is_gone_for_good() {
         node.client().get("/actors/bob").expect(200, "others stay");
         node.restart();
     }
+}
+
+/// Two clients that create the same actor at once: one of them does, and its keys are used.
+#[test]
+fn an_actor_is_created_once_in_a_race() {
+    let node = Node::start();
+    let create = json!({ "type": "Create", "object": { "type": "Person", "name": "Alice" } });
+    let client = node.as_actor("alice");
+    let answers = at_once(4, |_| client.post("/activity", &create));
+    let created = answers.iter().filter(|answer| answer.status == 201).count();
+    assert_eq!(created, 1, "{:?}", answers.iter().map(|a| a.status).collect::<Vec<_>>());
+    for answer in answers.iter().filter(|answer| answer.status != 201) {
+        answer.refused(409, "actor-exists", "the others");
+    }
+    assert_eq!(node.keys("alice").len(), 2, "one pair of keys");
+    assert_eq!(node.note("alice", "first").seq, 1, "the log goes on");
+    let ended = verify(node.into_data().path());
+    assert_eq!(ended.code, Some(0), "fedsx verify: {}", ended.all());
 }

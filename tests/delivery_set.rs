@@ -5,17 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::node::Node;
-use crate::support::{PUBLIC, Peer, Sign, eventually, holds_for, PATIENCE};
-use crate::support::peer::Foreign;
-
-/// Lets a foreign actor follow one of the node's.
-fn follow(node: &Node, foreign: &Foreign, name: &str) {
-    let target = node.actor(name);
-    let follow = foreign.activity("Follow", json!(target), &[&target]);
-    let answer = foreign.deliver(node, &format!("/actors/{name}/inbox"), &follow, Sign::Bare);
-    answer.expect(202, "a Follow");
-    node.lists(name, "followers", &foreign.id);
-}
+use crate::support::{PATIENCE, PUBLIC, Peer, Sign, eventually, holds_for};
 
 fn create(to: &[&str], cc: &[&str], content: &str) -> Value {
     let mut request = json!({ "type": "Create", "object": { "type": "Note", "content": content } });
@@ -49,7 +39,7 @@ fn audiences_decide_who_gets_it() {
     let mallory = near.actor("mallory");
     let trent = far.actor("trent");
     let outsider = far.actor("outsider");
-    follow(&node, &mallory, "alice");
+    mallory.follows(&node, "alice");
     node.follow("bob", &node.actor("alice"));
     let alice = node.actor("alice");
     let at_mallory = ["/actors/mallory/inbox"];
@@ -117,7 +107,7 @@ fn the_audience_is_that_of_the_moment() {
     let peer = Peer::start();
     let mallory = peer.actor("mallory");
     let early = node.note("alice", "before anybody followed");
-    follow(&node, &mallory, "alice");
+    mallory.follows(&node, "alice");
     let heard = node.note("alice", "while mallory follows");
     peer.receives(&heard.id);
     let alice = node.actor("alice");
@@ -152,7 +142,7 @@ fn a_shared_inbox_gets_one_request() {
         foreigners.push(foreign);
     }
     for foreign in &foreigners {
-        follow(&node, foreign, "alice");
+        foreign.follows(&node, "alice");
     }
     let note = node.note("alice", "to all three");
     let marker = node.note("alice", "later");

@@ -68,7 +68,8 @@ fn an_instance_describes_itself() {
     let meta = client.get("/.well-known/host-meta").expect(200, "host-meta");
     assert_eq!(meta.media_type(), "application/xrd+xml");
     assert!(meta.text().contains("/.well-known/webfinger?resource={uri}"), "{}", meta.text());
-    let capabilities = client.get("/.well-known/sx-capabilities").expect(200, "capabilities").json();
+    let capabilities =
+        client.get("/.well-known/sx-capabilities").expect(200, "capabilities").json();
     for member in ["software", "version", "genesis", "codecs", "suites", "definitions"] {
         assert!(capabilities.get(member).is_some(), "{member} in {capabilities}");
     }
@@ -148,7 +149,8 @@ fn actor_documents_are_cached() {
     let new = crate::support::peer::multikey(&mallory.id, &new_id, &new_key);
     document["assertionMethod"].as_array_mut().expect("keys").push(new);
     peer.serve("/actors/mallory", document);
-    let content = mallory.content("Create", mallory.note_object("new key"), json!({ "to": [alice] }));
+    let content =
+        mallory.content("Create", mallory.note_object("new key"), json!({ "to": [alice] }));
     let activity = mallory.sealed_by(content, &new_id, &new_key);
     let answer = mallory.deliver(&node, inbox, &activity, Sign::Bare);
     answer.expect(202, "a key that the cached document does not have");

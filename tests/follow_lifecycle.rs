@@ -100,7 +100,10 @@ fn follows_on_one_instance() {
 
     for (case, request) in [
         ("undoing another actor's Follow", json!({ "type": "Undo", "object": follow["id"] })),
-        ("accepting a Follow of somebody else", json!({ "type": "Accept", "object": follow["id"] })),
+        (
+            "accepting a Follow of somebody else",
+            json!({ "type": "Accept", "object": follow["id"] }),
+        ),
     ] {
         node.create_once("carol");
         let refused = node.as_actor("carol").post("/activity", &request);

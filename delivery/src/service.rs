@@ -253,6 +253,11 @@ impl Delivery {
         self.peers.contact(peer);
     }
 
+    #[cfg(test)]
+    pub(crate) fn backfills(&self) -> &Backfills {
+        &self.backfills
+    }
+
     /// The last `global_seq` that was folded.
     pub fn cursor(&self) -> u64 {
         self.index.cursor()

@@ -1,5 +1,5 @@
-//! What the instance answers by itself: a Follow is accepted, unless the followed actor decides
-//! on its followers. Follows the log with a durable cursor; each answer is unique in the store
+//! What the instance does by itself: a Follow is accepted, unless the followed actor decides on
+//! its followers; the keys of a deleted actor are destroyed. Follows the log with a durable cursor; each answer is unique in the store
 //! by a once key, so a crash never answers twice.
 
 use std::sync::Arc;
@@ -94,6 +94,28 @@ enum Message {
 }
 
 impl Reactor {
+    /// Destroys the private keys of an actor that deleted itself. What it said stays
+    /// verifiable; its Delete is sent under the signature of the instance actor.
+    async fn bury(&self, record: &Record) -> Result<(), Refusal> {
+        let activity = &record.activity;
+        let ends_itself = matches!(record.entry.stream, Stream::Outbox(_))
+            && activity.kind() == "Delete"
+            && activity.object_id() == Some(activity.actor());
+        if !ends_itself {
+            return Ok(());
+        }
+        let keys = self.kernel.rules().keys(self.kernel.log().state(), activity.actor())?;
+        for key in keys.unwrap_or_default().all() {
+            self.kernel.ring().destroy(&key.id)?;
+        }
+        self.kernel.log().sync().await?;
+        tracing::info!(
+            actor = activity.actor(),
+            "the private keys of a deleted actor were destroyed"
+        );
+        Ok(())
+    }
+
     async fn advance(&self, cursor: &mut u64) -> Result<bool, Refusal> {
         let (log, after) = (self.kernel.log().clone(), *cursor);
         let records = self
@@ -106,6 +128,7 @@ impl Reactor {
             return Ok(false);
         };
         for record in &records {
+            self.bury(record).await?;
             let Some(publish) = reaction(self.kernel.log().state(), &self.kernel, record)? else {
                 continue;
             };

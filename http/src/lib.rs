@@ -17,5 +17,5 @@ mod server;
 mod visibility;
 
 pub use app::{App, AppParts, HttpOptions, Readiness};
-pub use listener::{Connection, Listener, TcpAcceptor};
+pub use listener::{Accepting, Connection, Listener, TcpAcceptor};
 pub use server::{Server, ServerError};

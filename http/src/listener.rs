@@ -11,12 +11,14 @@ pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection for T {}
 
+/// A connection and the address of its client, to come.
+pub type Accepting<'a> =
+    Pin<Box<dyn Future<Output = io::Result<(Box<dyn Connection>, SocketAddr)>> + Send + 'a>>;
+
 /// Where connections come from; a simulator supplies its own.
 pub trait Listener: Send + 'static {
     /// Waits for the next connection.
-    fn accept(
-        &mut self,
-    ) -> Pin<Box<dyn Future<Output = io::Result<(Box<dyn Connection>, SocketAddr)>> + Send + '_>>;
+    fn accept(&mut self) -> Accepting<'_>;
 
     /// The address that it listens at.
     fn local_addr(&self) -> io::Result<SocketAddr>;
@@ -26,10 +28,7 @@ pub trait Listener: Send + 'static {
 pub struct TcpAcceptor(pub TcpListener);
 
 impl Listener for TcpAcceptor {
-    fn accept(
-        &mut self,
-    ) -> Pin<Box<dyn Future<Output = io::Result<(Box<dyn Connection>, SocketAddr)>> + Send + '_>>
-    {
+    fn accept(&mut self) -> Accepting<'_> {
         Box::pin(async {
             let (stream, address) = self.0.accept().await?;
             // Answers are small and complete; waiting to fill a packet only delays them.

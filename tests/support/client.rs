@@ -119,6 +119,12 @@ impl Client {
         self.send("POST", path, &all, Some(body.to_string().into_bytes()))
     }
 
+    /// Posts to a server that may end meanwhile; no answer is none.
+    pub fn try_post(&self, path: &str, body: &Value) -> Option<Answer> {
+        let headers = [("content-type", ACTIVITY_JSON)];
+        self.try_send("POST", path, &headers, Some(body.to_string().into_bytes())).ok()
+    }
+
     pub fn send(
         &self,
         method: &str,
@@ -126,6 +132,17 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<Vec<u8>>,
     ) -> Answer {
+        let answer = self.try_send(method, path, headers, body);
+        answer.unwrap_or_else(|e| panic!("{method} {}: {e}", self.url(path)))
+    }
+
+    fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, ureq::Error> {
         let url = self.url(path);
         let asked = format!("{method} {url}");
         let mut request = Request::builder().method(method).uri(&url);
@@ -139,22 +156,43 @@ impl Client {
             Some(body) => self.agent.run(request.body(body).expect("a request")),
             None => self.agent.run(request.body(()).expect("a request")),
         };
-        let mut answer = answer.unwrap_or_else(|e| panic!("{asked}: {e}"));
-        let body = answer.body_mut().with_config().limit(64 << 20).read_to_vec();
-        let body = body.unwrap_or_else(|e| panic!("{asked}: reading the answer: {e}"));
-        Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), body, asked }
+        let mut answer = answer?;
+        let body = answer.body_mut().with_config().limit(64 << 20).read_to_vec()?;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Ok(Answer { status, headers, body, asked })
     }
 
     /// Sends a request whose body may be refused before it was read to its end; write errors do
     /// not count as long as an answer comes.
     pub fn post_large(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let length = format!("content-length: {}", body.len());
+        self.post_raw(path, headers, &length, body.to_vec())
+    }
+
+    /// The same in chunks, so that the length does not show before the end.
+    pub fn post_chunked(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut chunks = Vec::new();
+        for chunk in body.chunks(64 * 1024) {
+            chunks.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+            chunks.extend_from_slice(chunk);
+            chunks.extend_from_slice(b"\r\n");
+        }
+        chunks.extend_from_slice(b"0\r\n\r\n");
+        self.post_raw(path, headers, "transfer-encoding: chunked", chunks)
+    }
+
+    fn post_raw(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        framing: &str,
+        body: Vec<u8>,
+    ) -> Answer {
         let authority = self.base.split_once("://").expect("a base").1;
         let mut stream = TcpStream::connect(authority).expect("the server listens");
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
         let mut head = format!(
-            "POST {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\
-             content-length: {}\r\n",
-            body.len()
+            "POST {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n{framing}\r\n"
         );
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -164,7 +202,6 @@ impl Client {
         }
         head.push_str("\r\n");
         let mut writer = stream.try_clone().expect("a second handle");
-        let body = body.to_vec();
         let writing = std::thread::spawn(move || {
             let _ = writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(&body));
         });

@@ -7,9 +7,9 @@ pub mod poll;
 pub mod verbs;
 
 pub use client::{Answer, Client};
-pub use node::{Node, Spec, secret};
-pub use peer::{Foreign, Peer, Sign};
-pub use poll::{PATIENCE, eventually, holds_for};
+pub use node::secret;
+pub use peer::{Peer, Sign};
+pub use poll::{PATIENCE, at_once, eventually, holds_for};
 
 pub const PUBLIC: &str = "https://www.w3.org/ns/activitystreams#Public";
 pub const ACTIVITY_JSON: &str = "application/activity+json";

@@ -164,7 +164,12 @@ impl Node {
     /// Ends the instance with a signal and waits for it; gives the exit code.
     pub fn stop_with(&mut self, signal: &str) -> Option<i32> {
         self.signal(signal);
-        let status = eventually(PATIENCE, "the instance ends after a signal", || self.exited());
+        self.wait()
+    }
+
+    /// Waits until the instance has ended; gives the exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        let status = eventually(PATIENCE, "the instance ends", || self.exited());
         self.child = None;
         status.code()
     }
@@ -249,7 +254,6 @@ fn spawn(
         command.args(["--allow-http", "--allow-private-network"]);
     }
     command.args(&spec.args);
-    command.env("RUST_LOG", "info");
     for (name, value) in &spec.envs {
         command.env(name, value);
     }
@@ -262,7 +266,8 @@ fn spawn(
             let _ = first.send(line);
         }
     });
-    let (stderr, kept) = (BufReader::new(child.stderr.take().expect("standard error")), log.clone());
+    let (stderr, kept) =
+        (BufReader::new(child.stderr.take().expect("standard error")), log.clone());
     std::thread::spawn(move || {
         for line in stderr.lines().map_while(Result::ok) {
             let mut kept = kept.lock().expect("the log");
@@ -278,7 +283,10 @@ fn spawn(
             let _ = child.kill();
             let _ = child.wait();
             let log = log.lock().expect("the log");
-            panic!("no address line ({e}); log:\n{}", log.iter().cloned().collect::<Vec<_>>().join("\n"));
+            panic!(
+                "no address line ({e}); log:\n{}",
+                log.iter().cloned().collect::<Vec<_>>().join("\n")
+            );
         }
     }
 }

@@ -45,6 +45,8 @@ struct Shared {
     /// How long an answer to a post is held back.
     delay: Duration,
     retry_after: Option<String>,
+    /// The problem document of answers that are no success.
+    problem: Option<Value>,
     concurrent: usize,
     most_concurrent: usize,
 }
@@ -115,6 +117,11 @@ impl Peer {
         self.lock().retry_after = Some(value.to_owned());
     }
 
+    /// Explains answers that are no success by a problem document.
+    pub fn explain(&self, problem: Value) {
+        self.lock().problem = Some(problem);
+    }
+
     pub fn posted(&self) -> Vec<Posted> {
         self.lock().posted.clone()
     }
@@ -181,12 +188,12 @@ async fn answer(
             None => StatusCode::NOT_FOUND.into_response(),
         };
     }
-    let (delay, status, retry_after) = {
+    let (delay, status, retry_after, problem) = {
         let mut shared = shared.lock().expect("the peer's state");
         shared.concurrent += 1;
         shared.most_concurrent = shared.most_concurrent.max(shared.concurrent);
         let status = shared.next.pop_front().unwrap_or(shared.status);
-        (shared.delay, status, shared.retry_after.clone())
+        (shared.delay, status, shared.retry_after.clone(), shared.problem.clone())
     };
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
@@ -198,10 +205,18 @@ async fn answer(
         shared.posted.push(Posted { path, headers, body, status, at: Instant::now() });
     }
     let status = StatusCode::from_u16(status).expect("a status");
-    match retry_after.filter(|_| !status.is_success()) {
-        Some(value) => (status, [(header::RETRY_AFTER, value)]).into_response(),
+    let mut response = match problem.filter(|_| !status.is_success()) {
+        Some(problem) => {
+            let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+            (status, kind, problem.to_string()).into_response()
+        }
         None => status.into_response(),
+    };
+    if let Some(value) = retry_after.filter(|_| !status.is_success()) {
+        let value = value.parse().expect("a header value");
+        response.headers_mut().insert(header::RETRY_AFTER, value);
     }
+    response
 }
 
 /// How a delivery of a foreign actor is signed.
@@ -364,6 +379,16 @@ impl Foreign {
             "to": to,
             "object": object,
         })
+    }
+
+    /// Follows an actor of a node and waits until it counts.
+    #[track_caller]
+    pub fn follows(&self, node: &Node, name: &str) {
+        let target = node.actor(name);
+        let follow = self.activity("Follow", json!(target), &[&target]);
+        let answer = self.deliver(node, &format!("/actors/{name}/inbox"), &follow, Sign::Bare);
+        answer.expect(202, "a Follow");
+        node.lists(name, "followers", &self.id);
     }
 
     /// Delivers to an inbox of a node.

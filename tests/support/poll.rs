@@ -27,3 +27,20 @@ pub fn holds_for(duration: Duration, what: &str, mut ask: impl FnMut() -> bool) 
         std::thread::sleep(Duration::from_millis(25));
     }
 }
+
+/// Runs the same work in several threads at once; gives all results.
+pub fn at_once<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let start = std::sync::Barrier::new(threads);
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads)
+            .map(|number| {
+                let (start, work) = (&start, &work);
+                scope.spawn(move || {
+                    start.wait();
+                    work(number)
+                })
+            })
+            .collect();
+        running.into_iter().map(|thread| thread.join().expect("the thread ends well")).collect()
+    })
+}

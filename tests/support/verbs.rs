@@ -52,7 +52,10 @@ impl Node {
     /// Creates a Person by its first activity.
     #[track_caller]
     pub fn create(&self, name: &str) -> Published {
-        self.publish(name, &json!({ "type": "Create", "object": { "type": "Person", "name": name } }))
+        self.publish(
+            name,
+            &json!({ "type": "Create", "object": { "type": "Person", "name": name } }),
+        )
     }
 
     /// Publishes as an actor; the request must be taken.

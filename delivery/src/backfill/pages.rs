@@ -11,8 +11,6 @@ pub(super) struct Page {
     pub items: Vec<Value>,
     /// The page after it.
     pub next: Option<String>,
-    /// Whether it is a collection that only points to its pages.
-    pub is_cover: bool,
 }
 
 /// Reads a page; links to other origins are not followed.
@@ -24,7 +22,7 @@ pub(super) fn read(document: &Value, url: &str) -> Page {
     };
     let items = document.get("orderedItems").or_else(|| document.get("items"));
     match items {
-        Some(items) => Page { items: listed(items), next: link("next"), is_cover: false },
+        Some(items) => Page { items: listed(items), next: link("next") },
         // Some embed the first page.
         None => match document.get("first") {
             Some(first @ Value::Object(members)) if kind_of(members).is_some() => {
@@ -33,10 +31,10 @@ pub(super) fn read(document: &Value, url: &str) -> Page {
                 if has_items {
                     read(&without_first(first), url)
                 } else {
-                    Page { items: Vec::new(), next: link("first"), is_cover: true }
+                    Page { items: Vec::new(), next: link("first") }
                 }
             }
-            _ => Page { items: Vec::new(), next: link("first"), is_cover: true },
+            _ => Page { items: Vec::new(), next: link("first") },
         },
     }
 }

@@ -12,8 +12,8 @@ use super::pages::{self, Page};
 use super::{Context, Job, Wish};
 use crate::discovery::{KeySigner, SignerError, fetch};
 
-/// How many activities one page is asked for.
-const PAGE: u64 = 100;
+/// How many activities one page is asked for; a page may have 1 MiB, like every document.
+const PAGE: u64 = 50;
 /// The most bytes that a backfill from the newest on keeps in memory.
 const MAX_HELD_BYTES: usize = 64 * 1024 * 1024;
 /// How often an activity is offered to a kernel that is busy.
@@ -91,17 +91,18 @@ impl Reader<'_> {
                 tracing::warn!(followed = %job.followed, "a backfill ends at its limit");
                 break;
             }
-            let Page { items, next, is_cover } = self.page(&url).await?;
+            let Page { items, next } = self.page(&url).await?;
             let left = options.backfill_items.saturating_sub(job.items);
             let mut found = self.resolve(job, items, &url).await;
             oldest_first(&mut found);
             found.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-            let (empty, last) = (found.is_empty(), found.last().and_then(|(item, _)| cid_of(item)));
+            let last = found.last().and_then(|(item, _)| cid_of(item));
             self.hand_in(job, found).await?;
             job.pages = job.pages.saturating_add(1);
             job.failures = 0;
             job.next = match (next, last) {
-                (Some(next), _) if next != url && (!empty || is_cover) => Some(next),
+                // An empty page may have a successor: what it has is withheld from us.
+                (Some(next), _) => Some(next).filter(|next| *next != url),
                 // A page without a link may still have a successor.
                 (None, Some(cid)) if url.contains("since=") => {
                     let next = pages::with_query(outbox, &[("since", &cid), ("limit", &limit)]);
@@ -139,7 +140,7 @@ impl Reader<'_> {
             let page = self.page(&url).await?;
             let mut found = self.resolve(job, page.items, &url).await;
             oldest_first(&mut found);
-            let (empty, mut past) = (found.is_empty(), false);
+            let mut past = false;
             while let Some((item, url)) = found.pop() {
                 past = from_ms.is_some_and(|from| published_ms(&item).is_some_and(|at| at < from));
                 if past || held.len() >= most {
@@ -148,7 +149,7 @@ impl Reader<'_> {
                 bytes = bytes.saturating_add(item.to_string().len());
                 held.push((item, url));
             }
-            if past || held.len() >= most || (empty && !page.is_cover) {
+            if past || held.len() >= most {
                 break;
             }
             next = page.next.filter(|next| *next != url);

@@ -30,9 +30,9 @@ pub(super) async fn bring(inner: &std::sync::Arc<Inner>, id: &str) -> Result<(),
         Err(refusal) => Err(refusal),
     };
     match &outcome {
-        Ok(()) => inner.fetched.insert(id.to_owned(), clock.now_ms()),
+        Ok(()) => inner.fetched.put(id, clock.now_ms()),
         Err(refusal) if refusal.problem == Problem::Internal => {}
-        Err(refusal) => inner.failed.insert(id.to_owned(), refusal.clone()),
+        Err(refusal) => inner.failed.put(id, refusal.clone()),
     }
     outcome
 }

@@ -9,6 +9,7 @@ mod document;
 pub(crate) mod fetch;
 mod flights;
 mod history;
+mod memory;
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -23,12 +24,12 @@ use fedsx_kernel::log::Log;
 use fedsx_kernel::rules::{Hosted, Rules};
 use fedsx_kernel::runtime::Runtime;
 use fedsx_kernel::{Problem, Refusal, origin_of};
-use moka::sync::Cache;
 use serde_json::Value;
 
 use crate::client::Client;
 use crate::webfinger::{self, Account, LookupError};
 use flights::Flights;
+use memory::Memory;
 
 pub use budget::budgeted;
 pub use sign::{KeySigner, SignerError};
@@ -96,29 +97,23 @@ struct Inner {
     parts: DiscoveryParts,
     flights: Flights<Result<(), Refusal>>,
     /// When actors were fetched last, in milliseconds since 1970.
-    fetched: Cache<String, i64>,
-    failed: Cache<String, Refusal>,
-    accounts: Cache<String, String>,
-    unresolved: Cache<String, Refusal>,
+    fetched: Memory<i64>,
+    failed: Memory<Refusal>,
+    accounts: Memory<String>,
+    unresolved: Memory<Refusal>,
     secrets: sign::Secrets,
-}
-
-fn cache<V: Clone + Send + Sync + 'static>(
-    options: &DiscoveryOptions,
-    ttl: Duration,
-) -> Cache<String, V> {
-    Cache::builder().max_capacity(options.cached).time_to_live(ttl).build()
 }
 
 impl Discovery {
     /// Puts discovery together.
     pub fn new(parts: DiscoveryParts, options: DiscoveryOptions) -> Self {
+        let clock = || parts.runtime.clock.clone();
         let inner = Inner {
             flights: Flights::default(),
-            fetched: cache(&options, options.actor_ttl),
-            failed: cache(&options, options.negative_ttl),
-            accounts: cache(&options, options.account_ttl),
-            unresolved: cache(&options, options.negative_ttl),
+            fetched: Memory::new(options.cached, options.actor_ttl, clock()),
+            failed: Memory::new(options.cached, options.negative_ttl, clock()),
+            accounts: Memory::new(options.cached, options.account_ttl, clock()),
+            unresolved: Memory::new(options.cached, options.negative_ttl, clock()),
             secrets: sign::Secrets::default(),
             options,
             parts,
@@ -139,7 +134,7 @@ impl Discovery {
                 Refusal::new(Problem::UnknownActor, format!("there is no actor {id}"))
             });
         }
-        if self.inner.fetched.contains_key(id)
+        if self.inner.fetched.get(id).is_some()
             && let Some(document) = self.known(id).await?
         {
             return Ok(document);
@@ -184,7 +179,7 @@ impl Discovery {
         budget::charge()?;
         match webfinger::lookup(&parts.client, account).await {
             Ok(found) => {
-                self.inner.accounts.insert(key, found.actor_url.clone());
+                self.inner.accounts.put(&key, found.actor_url.clone());
                 Ok(found.actor_url)
             }
             Err(error) => {
@@ -195,7 +190,7 @@ impl Discovery {
                     }
                     other => Refusal::new(Problem::UpstreamFailed, other.to_string()),
                 };
-                self.inner.unresolved.insert(key, refusal.clone());
+                self.inner.unresolved.put(&key, refusal.clone());
                 Err(refusal)
             }
         }

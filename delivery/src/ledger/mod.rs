@@ -215,7 +215,8 @@ impl Ledger {
     /// First and last position and number of the items of a peer.
     pub fn span(&self, peer: &str) -> Result<Option<(u64, u64, u64)>, StoreError> {
         let prefix = below(b'q', &[peer.as_bytes()]);
-        let (mut span, mut after): (Option<(u64, u64, u64)>, Option<Vec<u8>>) = (None, None);
+        let mut span: Option<(u64, u64, u64)> = None;
+        let mut after: Option<Vec<u8>> = None;
         loop {
             let page = self.table.scan(&prefix, after.as_deref(), PAGE)?;
             for (key, _) in &page {
@@ -336,6 +337,3 @@ impl Ledger {
 fn past(peer: &str) -> Vec<u8> {
     place(b'q', &[peer.as_bytes(), &[0xff; 9]])
 }
-
-#[cfg(test)]
-mod tests;

@@ -188,14 +188,23 @@ pub(super) fn rotation_wish(request: &Map<String, Value>) -> Result<Vec<KeyWish>
     Ok(vec![KeyWish { algorithm, purposes }])
 }
 
-/// The new document and the published patch of an `Update` of the actor itself, and the key
-/// that must sign it.
+/// What an `Update` of the actor itself publishes.
+pub(super) struct Updated {
+    /// The whole new document.
+    pub document: Map<String, Value>,
+    /// What changed, keys included.
+    pub patch: Option<Value>,
+    /// The key that must sign, where it is not the current signing key.
+    pub signing_key: Option<String>,
+}
+
+/// Settles an `Update` of the actor itself.
 pub(super) fn updated(
     with: &Preparing<'_>,
     known: &ActorState,
     object: Option<&Value>,
     patch: Option<&Value>,
-) -> Result<(Map<String, Value>, Option<Value>, Option<String>), Refusal> {
+) -> Result<Updated, Refusal> {
     let fail = |detail: &str| Refusal::new(Problem::InvalidActivity, detail);
     let mut document = known.document.as_object().cloned().unwrap_or_default();
     let empty = Map::new();
@@ -260,8 +269,8 @@ pub(super) fn updated(
         }
         signing_key = rotation_key(known);
     }
-    let patch = (!published_patch.is_empty()).then(|| Value::Object(published_patch));
-    Ok((document, patch, signing_key))
+    let patch = (!published_patch.is_empty()).then_some(Value::Object(published_patch));
+    Ok(Updated { document, patch, signing_key })
 }
 
 /// The key that signs a rotation: one for that purpose where there is one.

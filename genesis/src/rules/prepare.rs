@@ -6,6 +6,7 @@ use fedsx_kernel::rules::{Prepared, Preparing};
 use fedsx_kernel::{ActorName, Cid};
 use serde_json::{Map, Value, json};
 
+use super::actor_document::Updated;
 use super::{actor_document, audience, objects, references};
 use crate::actors::{self, is_actor_type};
 use crate::definition::{Definition, Kind, RefersTo};
@@ -188,7 +189,7 @@ impl Draft {
         let known = known.ok_or_else(|| {
             Refusal::new(Problem::UnknownActor, format!("{} does not exist", with.name))
         })?;
-        let (document, patch, signing_key) =
+        let Updated { document, patch, signing_key } =
             actor_document::updated(with, &known, Some(&object), patch.as_ref())?;
         self.contexts(actor_document::contexts());
         self.content.insert("object".into(), Value::Object(document));

@@ -47,7 +47,7 @@ async fn publish(app: &App, actor: Option<ActorName>, headers: &HeaderMap, body:
     if defines(&request) {
         authorize(caller::token(app, headers)?.as_ref(), Request::Define)?;
     }
-    let once = once(headers, &actor, &bytes)?;
+    let once = once(app, headers, &actor, &bytes)?;
     let published = app.kernel().publish(Publish { actor, request, once, cause: None }).await?;
     metrics::counter!(crate::metrics::PUBLISHED).increment(1);
     Ok(answer(&published))
@@ -70,7 +70,12 @@ fn defines(request: &Map<String, Value>) -> bool {
 }
 
 /// The idempotency key of the request: unrepeatable for this actor, bound to these bytes.
-fn once(headers: &HeaderMap, actor: &ActorName, body: &[u8]) -> Result<Option<Once>, Refusal> {
+fn once(
+    app: &App,
+    headers: &HeaderMap,
+    actor: &ActorName,
+    body: &[u8],
+) -> Result<Option<Once>, Refusal> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let key = value.to_str().unwrap_or_default();
     if key.is_empty() || key.len() > MAX_KEY_BYTES {
@@ -81,7 +86,7 @@ fn once(headers: &HeaderMap, actor: &ActorName, body: &[u8]) -> Result<Option<On
     }
     Ok(Some(Once {
         key: format!("idempotency\n{actor}\n{key}"),
-        fingerprint: Some(blake3::hash(body).to_hex().to_string()),
+        fingerprint: Some(app.parts.tokens.fingerprint(body)),
     }))
 }
 

@@ -139,7 +139,7 @@ impl<'a> Group<'a> {
         if let Some(once) = &once
             && let Some(used) = self.once_value(&once.key)?
         {
-            return Err(AppendError::OnceTaken(used));
+            return Err(AppendError::OnceTaken(Box::new(used)));
         }
         let known = self.first_entry(&cid)?;
         let foreign_id = (!activity.certifies_itself() && place != Place::Local)

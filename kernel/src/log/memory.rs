@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde_json::Value;
 
 use super::entry::{Entry, Stream};
-use super::store::{Batch, LogStore, OnceValue, Storage, StoreError, Table, TableWrite};
+use super::store::{Batch, LogStore, OnceValue, Pairs, Storage, StoreError, Table, TableWrite};
 use crate::activity::Body;
 use crate::cid::Cid;
 use crate::state::{MemoryState, StateError, StateView};
@@ -167,9 +167,8 @@ pub(super) fn check_continues(
     head: u64,
     stream_len: impl Fn(&Stream) -> Result<u64, StoreError>,
 ) -> Result<(), StoreError> {
-    let mut next_global = head + 1;
     let mut next: HashMap<&Stream, u64> = HashMap::new();
-    for entry in entries {
+    for (next_global, entry) in (head + 1..).zip(entries) {
         let expected = match next.get(&entry.stream) {
             Some(seq) => *seq,
             None => stream_len(&entry.stream)?,
@@ -180,7 +179,6 @@ pub(super) fn check_continues(
                 entry.stream, entry.stream_seq, entry.global_seq
             )));
         }
-        next_global += 1;
         next.insert(&entry.stream, expected + 1);
     }
     Ok(())
@@ -194,12 +192,7 @@ impl Table for MemoryTable {
         Ok(self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Pairs, StoreError> {
         let content = self.0.read().unwrap_or_else(PoisonError::into_inner);
         Ok(content
             .range(after.unwrap_or(prefix).max(prefix).to_vec()..)
@@ -215,7 +208,7 @@ impl Table for MemoryTable {
         prefix: &[u8],
         before: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    ) -> Result<Pairs, StoreError> {
         let content = self.0.read().unwrap_or_else(PoisonError::into_inner);
         Ok(content
             .range(prefix.to_vec()..)

@@ -11,6 +11,7 @@ mod head;
 mod memory;
 mod service;
 mod sled_store;
+mod snapshot;
 mod store;
 
 pub use entry::{Entry, Meta, Record, Stream, StreamError};
@@ -19,4 +20,5 @@ pub use head::{Head, HeadError, HeadFile};
 pub use memory::MemoryStorage;
 pub use service::{AppendError, Log, LogOptions, Pending};
 pub use sled_store::{OpenError, SledStorage};
-pub use store::{Batch, LogStore, OnceValue, Storage, StoreError, Table, TableWrite};
+pub use snapshot::{BackupError, Copied, Progress};
+pub use store::{Batch, LogStore, OnceValue, Pairs, Storage, StoreError, Table, TableWrite};

@@ -36,7 +36,7 @@ pub enum AppendError {
     },
     /// The once key was used before.
     #[error("the once key was used for {}", .0.cid)]
-    OnceTaken(OnceValue),
+    OnceTaken(Box<OnceValue>),
     /// Another version of this foreign id is held; the first one wins.
     #[error("{id} is held as {held}")]
     OtherVersion {
@@ -334,10 +334,12 @@ struct Writer {
     commits: Arc<AtomicU64>,
 }
 
-type Appends = Vec<(Append, oneshot::Sender<Result<Appended, AppendError>>)>;
+type AppendResult = Result<Appended, AppendError>;
+type Answer = oneshot::Sender<AppendResult>;
+type Appends = Vec<(Append, Answer)>;
 
 struct Committed {
-    answers: Vec<(Result<Appended, AppendError>, oneshot::Sender<Result<Appended, AppendError>>)>,
+    answers: Vec<(AppendResult, Answer)>,
     syncs: Vec<oneshot::Sender<Result<(), StoreError>>>,
     outcome: Result<Option<Head>, StoreError>,
 }

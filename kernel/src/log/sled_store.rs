@@ -32,7 +32,8 @@ use thiserror::Error;
 use super::entry::{Entry, Stream};
 use super::head::{Head, HeadError, HeadFile};
 use super::memory::check_continues;
-use super::store::{Batch, LogStore, OnceValue, Storage, StoreError, Table, TableWrite};
+use super::snapshot::{BackupError, Copied, Gate, Part, Progress, Tracked};
+use super::store::{Batch, LogStore, OnceValue, Pairs, Storage, StoreError, Table, TableWrite};
 use crate::activity::Body;
 use crate::cid::Cid;
 use crate::state::{StateError, StateView};
@@ -99,6 +100,7 @@ pub enum OpenError {
 pub struct SledStorage {
     db: sled::Db,
     file: Arc<File>,
+    gate: Arc<Gate>,
     log: Arc<SledLog>,
     projections: Arc<SledTable>,
     ledgers: Arc<SledTable>,
@@ -129,20 +131,63 @@ impl SledStorage {
         let tree = |name: &str| db.open_tree(name).map_err(|e| open_error(&path, &e));
         let (log, projections, ledgers) = (tree("log")?, tree("projections")?, tree("ledgers")?);
         let file = Arc::new(file);
+        let gate = Arc::new(Gate::default());
+        let tracked = |tree: sled::Tree, part: Part| Tracked::new(tree, part, gate.clone());
         let storage = Self {
             log: Arc::new(SledLog {
                 state: SledState(log.clone()),
-                tree: log,
+                tree: tracked(log, Part::Log),
                 db: db.clone(),
                 file: file.clone(),
             }),
-            projections: Arc::new(SledTable(projections)),
-            ledgers: Arc::new(SledTable(ledgers)),
+            projections: Arc::new(SledTable(tracked(projections, Part::Projections))),
+            ledgers: Arc::new(SledTable(tracked(ledgers, Part::Ledgers))),
             db,
             file,
+            gate,
         };
         storage.check_head(directory)?;
         Ok(storage)
+    }
+
+    /// See [`Storage::backup`].
+    fn copy_into(
+        &self,
+        directory: &Path,
+        progress: Progress<'_>,
+    ) -> Result<Option<Head>, BackupError> {
+        if fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(BackupError::NotEmpty(directory.to_owned()));
+        }
+        let target = Self::open(directory)?;
+        let snapshot = self.gate.begin()?;
+        // An entry has five keys, where its body is new, and changes some state.
+        let expected = self.log.head()?.saturating_mul(6);
+        let mut copied = Copied { keys: 0, expected };
+        for (from, to) in [(&self.log.tree, &target.log.tree), (&self.ledgers.0, &target.ledgers.0)]
+        {
+            while let Some(page) = snapshot.page(from)? {
+                copied.keys += page.len() as u64;
+                copied.expected = copied.expected.max(copied.keys);
+                let writes = page.into_iter().map(|(key, value)| (key, Some(value))).collect();
+                to.apply(writes).map_err(store_error)?;
+                if progress(copied).is_break() {
+                    return Err(BackupError::Stopped);
+                }
+            }
+        }
+        drop(snapshot);
+        target.sync()?;
+        let last = target.log.head()?;
+        let head = target.log.read(last.saturating_sub(1), 1)?.pop();
+        let head = head.map(|entry| Head { global_seq: entry.global_seq, root: entry.cid });
+        if let Some(head) = &head {
+            HeadFile::new(directory).write(head)?;
+        }
+        for place in [directory.join("store"), directory.to_owned()] {
+            File::open(place).and_then(|place| place.sync_all()).map_err(io_error)?;
+        }
+        Ok(head)
     }
 
     fn check_head(&self, directory: &Path) -> Result<(), OpenError> {
@@ -174,6 +219,14 @@ impl Storage for SledStorage {
 
     fn sync(&self) -> Result<(), StoreError> {
         sync(&self.db, &self.file)
+    }
+
+    fn backup(
+        &self,
+        directory: &Path,
+        progress: Progress<'_>,
+    ) -> Result<Option<Head>, BackupError> {
+        self.copy_into(directory, progress)
     }
 }
 
@@ -240,7 +293,7 @@ fn io_error(error: io::Error) -> StoreError {
 
 struct SledLog {
     db: sled::Db,
-    tree: sled::Tree,
+    tree: Tracked,
     file: Arc<File>,
     state: SledState,
 }
@@ -322,38 +375,36 @@ impl SledLog {
 impl LogStore for SledLog {
     fn append(&self, batch: &Batch) -> Result<(), StoreError> {
         check_continues(&batch.entries, self.head()?, |stream| self.stream_len(stream))?;
-        let mut writes = sled::Batch::default();
+        let mut writes: Vec<TableWrite> = Vec::new();
+        let mut put = |key: Vec<u8>, value: Vec<u8>| writes.push((key, Some(value)));
         for (cid, body, id) in &batch.bodies {
             for (index, chunk) in to_cbor(body)?.chunks(CHUNK_BYTES).enumerate() {
                 let index = u16::try_from(index)
                     .map_err(|_| StoreError::Io(format!("the body {cid} is too large")))?;
-                writes.insert(tagged(b'b', &[cid.digest(), &index.to_be_bytes()]), chunk);
+                put(tagged(b'b', &[cid.digest(), &index.to_be_bytes()]), chunk.to_vec());
             }
             if let Some(id) = id {
-                writes.insert(hashed_key(b'i', id), cid.to_bytes());
+                put(hashed_key(b'i', id), cid.to_bytes());
             }
         }
         for entry in &batch.entries {
             let seq = entry.global_seq.to_be_bytes();
-            writes.insert(entry_key(entry.global_seq), to_cbor(entry)?);
-            writes.insert(stream_key(&entry.stream, entry.stream_seq), &seq);
-            writes.insert(length_key(&entry.stream), &(entry.stream_seq + 1).to_be_bytes());
-            writes.insert(unique_key(&entry.stream, &entry.cid), &entry.stream_seq.to_be_bytes());
+            put(entry_key(entry.global_seq), to_cbor(entry)?);
+            put(stream_key(&entry.stream, entry.stream_seq), seq.to_vec());
+            put(length_key(&entry.stream), (entry.stream_seq + 1).to_be_bytes().to_vec());
+            put(unique_key(&entry.stream, &entry.cid), entry.stream_seq.to_be_bytes().to_vec());
             if entry.first {
-                writes.insert(tagged(b'f', &[entry.cid.digest()]), &seq);
+                put(tagged(b'f', &[entry.cid.digest()]), seq.to_vec());
             }
         }
         for (key, value) in &batch.once {
-            writes.insert(hashed_key(b'o', key), to_cbor(value)?);
+            put(hashed_key(b'o', key), to_cbor(value)?);
         }
         for (key, value) in &batch.state {
-            let key = tagged(b'a', &[key.as_bytes()]);
-            match value {
-                Some(value) => writes.insert(key, encode_state(value)?),
-                None => writes.remove(key),
-            }
+            let value = value.as_ref().map(encode_state).transpose()?;
+            writes.push((tagged(b'a', &[key.as_bytes()]), value));
         }
-        self.tree.apply_batch(writes).map_err(store_error)?;
+        self.tree.apply(writes).map_err(store_error)?;
         sync(&self.db, &self.file)
     }
 
@@ -491,9 +542,7 @@ impl StateView for SledState {
     }
 }
 
-struct SledTable(sled::Tree);
-
-type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+struct SledTable(Tracked);
 
 fn scan(
     tree: &sled::Tree,
@@ -550,13 +599,6 @@ impl Table for SledTable {
     }
 
     fn apply(&self, writes: Vec<TableWrite>) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
-        for (key, value) in writes {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
-            }
-        }
-        self.0.apply_batch(batch).map_err(store_error)
+        self.0.apply(writes).map_err(store_error)
     }
 }

@@ -1,9 +1,12 @@
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::entry::{Entry, Stream};
+use super::head::Head;
+use super::snapshot::{BackupError, Progress};
 use crate::activity::Body;
 use crate::cid::Cid;
 use crate::state::{StateView, Writes};
@@ -98,24 +101,22 @@ pub trait LogStore: Send + Sync + 'static {
 /// One write to a [`Table`]: a key and its new value, or `None` to remove it.
 pub type TableWrite = (Vec<u8>, Option<Vec<u8>>);
 
+/// Keys and values, in the order in which they were asked for.
+pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Ordered keys and values beside the log: projections and ledgers. All methods block.
 pub trait Table: Send + Sync + 'static {
     /// The value at a key.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
     /// Up to `limit` entries whose keys start with `prefix` and come after `after`, in key order.
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Pairs, StoreError>;
     /// The same from the end: keys before `before`, in falling order.
     fn scan_back(
         &self,
         prefix: &[u8],
         before: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    ) -> Result<Pairs, StoreError>;
     /// Applies all writes or none. Durable after the next [`Storage::sync`].
     fn apply(&self, writes: Vec<TableWrite>) -> Result<(), StoreError>;
 }
@@ -130,4 +131,15 @@ pub trait Storage: Send + Sync + 'static {
     fn ledgers(&self) -> Arc<dyn Table>;
     /// Makes every write so far durable. Only the log's writer calls this.
     fn sync(&self) -> Result<(), StoreError>;
+    /// Copies log, admission state and ledgers, as they stand at one moment between two batches,
+    /// into a new data directory; writes go on meanwhile. Projections are left to be rebuilt.
+    /// The copy is durable on return, and its head is the answer.
+    fn backup(
+        &self,
+        directory: &Path,
+        progress: Progress<'_>,
+    ) -> Result<Option<Head>, BackupError> {
+        let _ = (directory, progress);
+        Err(BackupError::Unsupported)
+    }
 }

@@ -62,31 +62,19 @@ fn fetched(state: &mut dyn State, record: &Record) -> Result<Option<String>, Fol
     Ok(Some(actor.to_owned()))
 }
 
-/// Every key of an actor.
+/// Every key of an actor: what was fetched, with the author's statements on top. A statement
+/// that the origin had taken into account when it was asked changes nothing.
 pub(super) fn keys(state: &dyn StateView, actor: &str) -> Result<Vec<Key>, StateError> {
-    let mut said = KeyHistory::default();
+    let mut history: KeyHistory =
+        get_as(state, &key(&["~keys", "fetched", actor]))?.unwrap_or_default();
     for (place, statement) in
         state.scan(&prefix(&["~keys", "said", actor]), None, MAX_STATEMENTS)?
     {
         let activity = Activity::from_document(statement)
             .map_err(|e| StateError::Shape { key: place, reason: e.to_string() })?;
-        if let Err(reason) = actor_keys::fold_keys(&mut said, &activity) {
+        if let Err(reason) = actor_keys::fold_keys(&mut history, &activity) {
             tracing::debug!(actor, cid = %activity.cid(), reason, "a key change has no effect");
         }
     }
-    let fetched: KeyHistory =
-        get_as(state, &key(&["~keys", "fetched", actor]))?.unwrap_or_default();
-    let mut keys: Vec<Key> = said.into();
-    for key in fetched.all() {
-        match keys.iter_mut().find(|known| known.id == key.id) {
-            None => keys.push(key.clone()),
-            // The end of a key may be known from its origin before the rotation arrives.
-            Some(known) if known.is_current() && known.material == key.material => {
-                known.revoked.clone_from(&key.revoked);
-                known.valid_until = key.valid_until;
-            }
-            Some(_) => {}
-        }
-    }
-    Ok(keys)
+    Ok(history.into())
 }

@@ -1,0 +1,185 @@
+//! Nothing is acknowledged before it is synced to the disk.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use crate::support::node::{Node, Spec, verify};
+use crate::support::{PATIENCE, eventually};
+
+const CALLS: &str = "trace=fdatasync,fsync,sendto,write,writev,sendmsg,read,recvfrom,readv,recvmsg";
+
+/// Whether processes can be traced here; says so where not.
+fn can_trace() -> bool {
+    let mut probe = Command::new("strace");
+    probe.args(["-f", "-o", "/dev/null", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let can = probe.status().is_ok_and(|status| status.success());
+    if !can {
+        eprintln!("SKIPPED: strace is missing or not allowed to trace here");
+    }
+    can
+}
+
+/// A node under strace, and the file that the trace goes to.
+fn traced() -> (Node, tempfile::NamedTempFile) {
+    let trace = tempfile::NamedTempFile::new().expect("a file");
+    let path = trace.path().display().to_string();
+    let under = ["strace", "-f", "-tt", "-s", "96", "-e", CALLS, "-o", &path];
+    let spec = Spec { under: under.map(str::to_owned).to_vec(), ..Spec::default() };
+    (spec.start(), trace)
+}
+
+/// The traced lines once one of them holds the text.
+fn lines(trace: &tempfile::NamedTempFile, wanted: &str) -> Vec<String> {
+    eventually(PATIENCE, &format!("{wanted} in the trace"), || {
+        let text = fs::read_to_string(trace.path()).unwrap_or_default();
+        text.contains(wanted).then(|| text.lines().map(str::to_owned).collect())
+    })
+}
+
+fn is_sync(line: &str) -> bool {
+    (line.contains("fdatasync") || line.contains("fsync")) && line.contains("= 0")
+}
+
+#[test]
+fn a_publish_is_synced_before_it_is_acknowledged() {
+    if !can_trace() {
+        return;
+    }
+    let (mut node, trace) = traced();
+    node.create("alice");
+    for round in 0..5 {
+        let text = format!("durable words {round}");
+        let client = node.as_actor("alice");
+        let body = crate::support::verbs::note(&text);
+        let key = format!("round-{round}");
+        let answer = client.post_with("/activity", &body, &[("idempotency-key", &key)]);
+        answer.expect(201, "the publish");
+    }
+    // Whole files are searched, since strace writes with some delay.
+    let lines = eventually(PATIENCE, "six answers in the trace", || {
+        let all = lines(&trace, "HTTP/1.1 201");
+        let answers = all.iter().filter(|line| line.contains("HTTP/1.1 201")).count();
+        (answers >= 6).then_some(all)
+    });
+    let mut asked = None;
+    let mut checked = 0;
+    for (number, line) in lines.iter().enumerate() {
+        let reads = ["read(", "recvfrom(", "readv(", "recvmsg("].iter().any(|c| line.contains(c))
+            || line.contains("resumed");
+        if reads && line.contains("POST /activity") {
+            asked = Some(number);
+        }
+        if line.contains("HTTP/1.1 201") {
+            let from = asked.take().unwrap_or_else(|| panic!("a request before {line}"));
+            let between = &lines[from..number];
+            assert!(
+                between.iter().any(|line| is_sync(line)),
+                "no sync between the request and its acknowledgement:\n{}",
+                between.join("\n")
+            );
+            checked += 1;
+        }
+    }
+    assert!(checked >= 6, "every publish was looked at, not only {checked}");
+    stop_traced(&mut node);
+}
+
+/// Publishes that wait for the same sync were not made to wait for each other.
+#[test]
+fn concurrent_publishes_share_a_sync() {
+    if !can_trace() {
+        return;
+    }
+    let (mut node, trace) = traced();
+    let names = ["alice", "bob", "carol", "dave"];
+    for name in names {
+        node.create(name);
+    }
+    let synced = |text: &str| lines(&trace, text).iter().filter(|line| is_sync(line)).count();
+    node.note("alice", "mark");
+    let before = synced("POST /activity");
+    const EACH: usize = 10;
+    let shared = &node;
+    std::thread::scope(|scope| {
+        for name in names {
+            scope.spawn(move || {
+                for i in 0..EACH {
+                    shared.note(name, &format!("{name} {i}"));
+                }
+            });
+        }
+    });
+    node.publish("bob", &crate::support::verbs::note("the end"));
+    let all = eventually(PATIENCE, "all answers in the trace", || {
+        let all = lines(&trace, "HTTP/1.1 201");
+        let answers = all.iter().filter(|line| line.contains("HTTP/1.1 201")).count();
+        (answers >= names.len() * (EACH + 1) + 2).then_some(all)
+    });
+    let during = all.iter().filter(|line| is_sync(line)).count().saturating_sub(before);
+    let publishes = names.len() * EACH;
+    // Also the head file is synced, about once a second.
+    assert!(
+        during < publishes + publishes / 2,
+        "{during} syncs for {publishes} publishes: each waits for its own"
+    );
+    stop_traced(&mut node);
+}
+
+/// strace passes signals on to no child, so the traced process is ended by its own id.
+fn stop_traced(node: &mut Node) {
+    let children = format!("/proc/{0}/task/{0}/children", node.pid());
+    let children = fs::read_to_string(children).unwrap_or_default();
+    for child in children.split_whitespace() {
+        let sent = Command::new("kill").args(["-s", "TERM", child]).status();
+        assert!(sent.expect("kill runs").success(), "SIGTERM was sent");
+    }
+    assert_eq!(node.wait(), Some(0), "the traced instance ends well");
+}
+
+/// What was acknowledged is there after the process was killed in the middle of work.
+#[test]
+fn acknowledged_publishes_survive_a_kill() {
+    let mut node = Node::start();
+    node.create("alice");
+    node.create("bob");
+    for round in 0..3 {
+        let client = node.as_actor("alice");
+        let publisher = std::thread::spawn(move || {
+            let mut acknowledged = Vec::new();
+            for i in 0..1000 {
+                let body = crate::support::verbs::note(&format!("{round} {i}"));
+                match client.try_post("/activity", &body) {
+                    Some(answer) if answer.status == 201 => {
+                        acknowledged.push(answer.json()["id"].as_str().expect("an id").to_owned());
+                    }
+                    _ => break,
+                }
+            }
+            acknowledged
+        });
+        eventually(PATIENCE, "some publishes", || {
+            (node.total("alice", "outbox") > 5 * (round + 1)).then_some(())
+        });
+        node.crash();
+        let acknowledged = publisher.join().expect("publishing");
+        assert!(!acknowledged.is_empty(), "round {round}: something was acknowledged");
+        node.restart();
+        for id in &acknowledged {
+            node.client().get(id).expect(200, "an acknowledged activity after the kill");
+        }
+        let mut seqs = Vec::new();
+        let mut next = Some("/actors/alice/outbox?since=&limit=100".to_owned());
+        while let Some(url) = next {
+            let page = node.client().get(&url).expect(200, "a page").json();
+            let items = page["orderedItems"].as_array().expect("items").clone();
+            seqs.extend(items.iter().map(|one| one["seq"].as_u64().expect("seq")));
+            next = page["next"].as_str().map(str::to_owned);
+        }
+        let dense: Vec<_> = (0..seqs.len() as u64).collect();
+        assert_eq!(seqs, dense, "round {round}: positions have no gaps");
+        let more = node.note("alice", "after the kill");
+        assert_eq!(more.seq, dense.len() as u64, "round {round}: the log goes on");
+    }
+    let ended = verify(node.into_data().path());
+    assert_eq!(ended.code, Some(0), "fedsx verify after three kills: {}", ended.all());
+}
