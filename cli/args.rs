@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::backup::BackupArgs;
 use crate::config::ServeArgs;
+use crate::restore::RestoreArgs;
 
 /// A federated, event-sourced actor kernel.
 #[derive(Debug, Parser)]
@@ -22,6 +24,10 @@ pub enum Command {
     Serve(Box<ServeArgs>),
     /// Check everything that a data directory holds (offline).
     Verify(VerifyArgs),
+    /// Copy everything of an instance into a directory, while it runs or offline.
+    Backup(BackupArgs),
+    /// Make a data directory of a backup; its epoch rises.
+    Restore(RestoreArgs),
     /// Look after the genesis bundle.
     Genesis(GenesisArgs),
 }

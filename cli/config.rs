@@ -44,7 +44,7 @@ pub struct ServeArgs {
     /// Requests per second of one client address; 0 for no limit [default: 200].
     #[arg(long, env = "FEDSX_REQUESTS_PER_SECOND", value_name = "N")]
     pub requests_per_second: Option<u32>,
-    /// Raised whenever the data was restored from a backup [default: 0].
+    /// A higher epoch than the one noted in the data directory; a restore raises it by itself.
     #[arg(long, env = "FEDSX_EPOCH", value_name = "N")]
     pub epoch: Option<u64>,
     /// The master key as 64 hexadecimal digits; without it, the file master.key in the data
@@ -110,8 +110,8 @@ pub struct ServeConfig {
     pub delivery_schedule: Option<Vec<Duration>>,
     /// Requests per second of one client.
     pub requests_per_second: Option<u32>,
-    /// Raised whenever the data was restored.
-    pub epoch: u64,
+    /// A higher epoch than the noted one.
+    pub epoch: Option<u64>,
     /// A bundle in place of the built-in one.
     pub genesis: Option<PathBuf>,
     /// What is logged.
@@ -168,7 +168,7 @@ impl ServeArgs {
             allow_http,
             delivery_schedule: schedule.as_deref().map(pauses).transpose()?,
             requests_per_second: self.requests_per_second.or(file.requests_per_second),
-            epoch: self.epoch.or(file.epoch).unwrap_or(0),
+            epoch: self.epoch.or(file.epoch),
             genesis: self.genesis.or(file.genesis),
             log: self.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_format: self.log_format.or(file.log_format).unwrap_or_default(),

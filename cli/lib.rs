@@ -2,9 +2,12 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod backup;
 pub mod config;
 pub mod data;
 pub mod genesis;
 pub mod node;
+pub mod progress;
+pub mod restore;
 pub mod serve;
 pub mod verify;

@@ -4,13 +4,15 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use fedsx::args::{Cli, Command};
-use fedsx::{genesis, serve, verify};
+use fedsx::{backup, genesis, restore, serve, verify};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Serve(args) => serve::run(*args),
         Command::Verify(args) => verify::run(&args),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => restore::run(&args),
         Command::Genesis(args) => genesis::run(&args),
     };
     match result {

@@ -14,6 +14,7 @@ use fedsx_genesis::bundle::Verified;
 use fedsx_genesis::{GenesisRules, boot, reactions};
 use fedsx_http::metrics::Metrics;
 use fedsx_http::{App, AppParts, HttpOptions, Listener, Readiness, Server};
+use fedsx_kernel::backup::{Backups, Beside};
 use fedsx_kernel::kernel::Parts;
 use fedsx_kernel::keys::{KeyRing, MasterKey, Vault};
 use fedsx_kernel::log::{Log, LogOptions, Storage};
@@ -56,6 +57,8 @@ pub struct Surroundings {
     pub runtime: Runtime,
     /// Where everything is kept.
     pub storage: Arc<dyn Storage>,
+    /// The files beside the storage, where there are any: backups need them.
+    pub beside: Option<Arc<dyn Beside>>,
     /// How others are reached.
     pub dial: Arc<dyn Dial>,
     /// Encrypts private keys.
@@ -75,13 +78,14 @@ pub struct Node {
     /// Delivery.
     pub delivery: Delivery,
     app: App,
+    backups: Backups,
     supervisor: ActorRef<SupervisorMessage>,
 }
 
 impl Node {
     /// Starts everything but the server. When it returns, genesis is in force.
     pub async fn start(options: NodeOptions, around: Surroundings) -> Result<Self> {
-        let Surroundings { runtime, storage, dial, master_key, genesis, metrics } = around;
+        let Surroundings { runtime, storage, beside, dial, master_key, genesis, metrics } = around;
         let supervisor = Supervisor::start(runtime.clock.clone()).await?;
         let base = options.kernel.base.clone();
         let rules: Arc<dyn Rules> =
@@ -142,6 +146,7 @@ impl Node {
         let reactions = reactions::start(kernel.clone(), storage.ledgers(), &supervisor)
             .await
             .context("reactions")?;
+        let backups = Backups::new(storage.clone(), beside, runtime.clone());
         let app = App::new(AppParts {
             options: options.http,
             kernel: kernel.clone(),
@@ -149,11 +154,12 @@ impl Node {
             delivery: delivery.clone(),
             discovery,
             tokens,
+            backups: backups.clone(),
             genesis,
             readiness: Readiness { reactions },
             metrics,
         });
-        Ok(Self { kernel, projections, delivery, app, supervisor })
+        Ok(Self { kernel, projections, delivery, app, backups, supervisor })
     }
 
     /// Serves until `stop` turns true, then drains and stops everything.
@@ -172,6 +178,7 @@ impl Node {
 
     /// Stops everything but the server. What is queued goes on after the next start.
     pub async fn stop(self) {
+        self.backups.stop().await;
         if !self.delivery.quiesce(QUIESCE).await {
             tracing::warn!("some sends did not end in time; they are made again after the start");
         }

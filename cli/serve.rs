@@ -56,33 +56,37 @@ async fn serve(config: ServeConfig) -> Result<()> {
         Some(base) => base.clone(),
         None => format!("http://localhost:{}", address.port()).parse()?,
     };
+    data::refuse_backup(&config.data)?;
     data::settle_base(&config.data, &base)?;
     let runtime = Runtime::system();
     let storage = {
         let directory = config.data.clone();
         runtime.run(move || SledStorage::open(&directory)).await??
     };
-    let master_key = data::master_key(&config.data, runtime.random.as_ref())?;
+    let master_key = data::master_key(&config.data, &storage, runtime.random.as_ref())?;
+    // Only who has the directory open may change its epoch.
+    let epoch = data::settle_epoch(&config.data, config.epoch)?;
     let around = Surroundings {
         runtime,
         storage: Arc::new(storage),
+        beside: Some(Arc::new(data::BesideStore::new(&config.data))),
         dial: Arc::new(TcpDial { allow_private_network: config.allow_private_network }),
         master_key,
         genesis: Arc::new(verified),
         metrics: Metrics::install()?,
     };
-    let node = Node::start(options(&config, base.clone()), around).await?;
+    let node = Node::start(options(&config, base.clone(), epoch), around).await?;
     let mut out = std::io::stdout();
     writeln!(out, "listening on http://{address}").and_then(|()| out.flush())?;
-    tracing::info!(%address, %base, data = %config.data.display(), "serving");
+    tracing::info!(%address, %base, epoch, data = %config.data.display(), "serving");
     node.serve(Box::new(TcpAcceptor(listener)), stop).await?;
     tracing::info!("stopped");
     Ok(())
 }
 
-fn options(config: &ServeConfig, base: Base) -> NodeOptions {
+fn options(config: &ServeConfig, base: Base, epoch: u64) -> NodeOptions {
     let mut kernel = KernelOptions::new(base.clone());
-    kernel.epoch = config.epoch;
+    kernel.epoch = epoch;
     let mut delivery = service::Options::default();
     if let Some(schedule) = &config.delivery_schedule {
         delivery.schedule = schedule.clone();

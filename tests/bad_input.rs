@@ -244,6 +244,41 @@ fn an_empty_audience_is_nobody() {
     node.as_actor("alice").get(&published.id).expect(200, "the author");
 }
 
+/// A client that addresses the object alone does not mean the public.
+#[test]
+fn the_audience_of_the_object_counts() {
+    let node = Node::start();
+    node.create("alice");
+    node.create("bob");
+    let bob = node.actor("bob");
+    let object = json!({ "type": "Note", "content": "for bob", "to": [bob] });
+    let published = node.publish("alice", &json!({ "type": "Create", "object": object }));
+    node.client().get(&published.id).refused(404, "not-found", "a stranger");
+    node.client().get(published.object()).refused(404, "not-found", "a stranger");
+    node.receives("bob", &published.id);
+}
+
+/// Changing or deleting a private object concerns those who have it, and nobody else.
+#[test]
+fn changes_keep_the_audience_of_their_object() {
+    let node = Node::start();
+    node.create("alice");
+    node.create("bob");
+    let object = json!({ "type": "Note", "content": "between us" });
+    let request = json!({ "type": "Create", "to": [node.actor("bob")], "object": object });
+    let created = node.publish("alice", &request);
+    let change = json!({ "id": created.object(), "content": "still between us" });
+    let updated = node.publish("alice", &json!({ "type": "Update", "object": change }));
+    node.client().get(&updated.id).refused(404, "not-found", "a stranger reads the Update");
+    node.client().get(created.object()).refused(404, "not-found", "a stranger reads the object");
+    let objects = node.projection("objects", &format!("?min_seq={}", updated.global_seq));
+    assert!(!json!(objects).to_string().contains("between us"), "nor in a projection: {objects:?}");
+    node.receives("bob", &updated.id);
+    let request = json!({ "type": "Delete", "object": created.object() });
+    let deleted = node.publish("alice", &request);
+    node.receives("bob", &deleted.id);
+}
+
 #[test]
 fn queries_that_make_no_sense() {
     let node = Node::start();

@@ -1,5 +1,7 @@
 //! Step 6: Follow, Accept, Reject and Undo, on one instance and between two.
 
+use std::slice::from_ref;
+
 use serde_json::json;
 
 use crate::actor_lifecycle::encoded;
@@ -53,8 +55,12 @@ fn a_follow_between_instances_is_accepted() {
 
     a.restart();
     b.restart();
-    assert_eq!(a.listed("alice", "following"), [bob.clone()], "survives a restart of the follower");
-    assert_eq!(b.listed("bob", "followers"), [alice.clone()], "and of the followed");
+    assert_eq!(
+        a.listed("alice", "following"),
+        from_ref(&bob),
+        "survives a restart of the follower"
+    );
+    assert_eq!(b.listed("bob", "followers"), from_ref(&alice), "and of the followed");
     let note = b.note("bob", "after the restart");
     a.receives("alice", &note.id);
 
@@ -128,7 +134,7 @@ fn an_actor_may_approve_its_followers() {
     b.publish("bob", &request);
     let (alice, bob) = (a.actor("alice"), b.actor("bob"));
     let follow = a.publish("alice", &json!({ "type": "Follow", "object": bob }));
-    assert_eq!(a.pending("alice"), [bob.clone()], "it waits for an answer");
+    assert_eq!(a.pending("alice"), from_ref(&bob), "it waits for an answer");
     b.receives("bob", &follow.id);
     let head = b.settled_head();
     let query = format!("?key=pending_inbound&key={}&min_seq={head}", encoded(&bob));
@@ -170,7 +176,7 @@ fn foreign_servers_follow_and_answer() {
     refused.refused(403, "not-authorised", "an Accept that answers nothing");
     let ours = node.publish("alice", &json!({ "type": "Follow", "object": mallory.id }));
     peer.receives(&ours.id);
-    assert_eq!(node.pending("alice"), [mallory.id.clone()], "nothing came back yet");
+    assert_eq!(node.pending("alice"), from_ref(&mallory.id), "nothing came back yet");
     let accept = mallory.plain("Accept", json!(ours.id), &[&alice]);
     let answer = mallory.deliver(&node, "/actors/alice/inbox", &accept, Sign::Rsa);
     answer.expect(202, "an Accept that only names the Follow");

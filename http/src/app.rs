@@ -5,6 +5,7 @@ use fedsx_delivery::Delivery;
 use fedsx_delivery::discovery::Discovery;
 use fedsx_genesis::bundle::Verified;
 use fedsx_kernel::Kernel;
+use fedsx_kernel::backup::Backups;
 use fedsx_kernel::tokens::Tokens;
 use fedsx_projections::Projections;
 use tokio::sync::{Semaphore, watch};
@@ -71,6 +72,8 @@ pub struct AppParts {
     pub discovery: Discovery,
     /// Bearer tokens.
     pub tokens: Tokens,
+    /// Backups of this instance.
+    pub backups: Backups,
     /// The genesis bundle in force.
     pub genesis: Arc<Verified>,
     /// What readiness depends on beside the projections.

@@ -7,6 +7,9 @@ use fedsx_kernel::tokens::{Grant, Scope};
 
 use crate::app::App;
 
+/// Fetches that one read may cause: an actor document and its key history.
+const FETCHES: u32 = 3;
+
 /// Who asks.
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
@@ -59,6 +62,11 @@ pub(crate) fn token(app: &App, headers: &HeaderMap) -> Result<Option<Grant>, Ref
         .ok_or_else(|| Refusal::new(Problem::InvalidToken, "the token is not known here"))
 }
 
+/// Only a current key that is for this signs requests.
+fn usable(key: &fedsx_kernel::keys::Key) -> bool {
+    key.is_current() && key.serves(fedsx_kernel::keys::Purpose::HttpSignature)
+}
+
 /// Who asks for something to read. A bad token or signature is an error, not "anyone".
 pub(crate) async fn of_read(
     app: &App,
@@ -89,7 +97,7 @@ pub(crate) async fn of_read(
     loop {
         let state = app.kernel().log().state();
         let keys = app.kernel().rules().keys(state, &actor)?.unwrap_or_default();
-        if let Some(key) = keys.find(&claim.key_id).filter(|key| key.is_current()) {
+        if let Some(key) = keys.find(&claim.key_id).filter(|key| usable(key)) {
             let public = key.public().map_err(|e| bad(&e))?;
             claim.verify(&public).map_err(|e| bad(&e))?;
             return Ok(Caller::Peer(actor));
@@ -101,6 +109,7 @@ pub(crate) async fn of_read(
             ));
         }
         refreshed = true;
-        fedsx_kernel::kernel::KeySource::refresh(&app.parts.discovery, &actor).await?;
+        let fetch = fedsx_kernel::kernel::KeySource::refresh(&app.parts.discovery, &actor);
+        fedsx_delivery::discovery::budgeted(FETCHES, fetch).await?;
     }
 }

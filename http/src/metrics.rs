@@ -17,6 +17,8 @@ pub const LOG_HEAD: &str = "fedsx_log_global_seq";
 pub const LOG_COMMITS: &str = "fedsx_log_commits_total";
 /// The position of each projection.
 pub const PROJECTION_SEQ: &str = "fedsx_projection_global_seq";
+/// Statements that came under a number which their author had given to another one.
+pub const EQUIVOCATIONS: &str = "fedsx_equivocations_total";
 /// Hosted actors in memory.
 pub const HOSTED: &str = "fedsx_hosted_actors_in_memory";
 

@@ -121,9 +121,10 @@ impl Activity {
         self
     }
 
-    /// Reads a stored body back.
+    /// Reads a stored body back. The caller compares the CID with the one that it asked for, which
+    /// shows that the block is what was stored.
     pub fn from_body(body: &Body) -> Result<Self, ActivityError> {
-        let Value::Object(mut document) = canonical::from_dag_cbor(&body.block)? else {
+        let Value::Object(mut document) = canonical::decode_own(&body.block)? else {
             return Err(ActivityError::NotAnObject);
         };
         let cid = Cid::of_block(&body.block);

@@ -7,6 +7,7 @@
 
 pub mod activity;
 pub mod address;
+pub mod backup;
 pub mod canonical;
 pub mod cid;
 pub mod hosts;
@@ -14,6 +15,7 @@ pub mod json;
 pub mod kernel;
 pub mod keys;
 pub mod log;
+pub mod merkle;
 pub mod order;
 pub mod pipeline;
 pub mod proof;

@@ -14,6 +14,7 @@ use crate::graph::Graph;
 
 pub use blocks::blocks;
 pub use objects::{Owned, owned};
+pub use positions::{Equivocation, equivocation_count, equivocations};
 
 /// Where the follow graph stands in the admission state.
 pub const GRAPH: &str = "graph";

@@ -13,7 +13,7 @@ use super::{Answer, first, parameter, parameters};
 use crate::app::App;
 use crate::{caller, negotiate};
 
-fn allowed(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn allowed(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
     authorize(caller::token(app, headers)?.as_ref(), Request::Admin)
 }
 
@@ -105,6 +105,24 @@ pub(crate) async fn set_aside(
     let after = parameter::<u64>("after", first(&query, "after"))?;
     let items = app.read(move |app| Ok(app.parts.projections.set_aside(&name, after)?)).await?;
     Ok(answer(&json!({ "items": items })))
+}
+
+/// Two statements of one author under one number, as they were received here.
+pub(crate) async fn equivocations(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Answer {
+    allowed(&app, &headers)?;
+    let query = parameters(&uri);
+    let limit = parameter("limit", first(&query, "limit"))?.unwrap_or(100usize).clamp(1, 1000);
+    let after = first(&query, "after").map(str::to_owned);
+    let page = app
+        .read(move |app| {
+            let state = app.kernel().log().state();
+            let items = fedsx_genesis::fold::equivocations(state, after.as_deref(), limit)?;
+            let total = fedsx_genesis::fold::equivocation_count(state)?;
+            let next = items.last().filter(|_| items.len() == limit).map(|last| last.id.clone());
+            Ok(json!({ "items": items, "next": next, "total": total }))
+        })
+        .await?;
+    Ok(answer(&page))
 }
 
 pub(crate) async fn delivery(

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Answer;
 use crate::app::App;
 use crate::limits::ClientAddress;
-use crate::metrics::{HOSTED, LOG_COMMITS, LOG_HEAD, PROJECTION_SEQ};
+use crate::metrics::{EQUIVOCATIONS, HOSTED, LOG_COMMITS, LOG_HEAD, PROJECTION_SEQ};
 use crate::{negotiate, problem};
 
 pub(crate) async fn live() -> Answer {
@@ -48,6 +48,10 @@ pub(crate) async fn metrics(
     if !client.0.ip().to_canonical().is_loopback() {
         return Err(Refusal::new(Problem::NotFound, "metrics are for this machine").into());
     }
+    let equivocations = app
+        .read(|app| Ok(fedsx_genesis::fold::equivocation_count(app.kernel().log().state())?))
+        .await?;
+    metrics::counter!(EQUIVOCATIONS).absolute(equivocations);
     #[allow(clippy::cast_precision_loss)]
     {
         metrics::gauge!(LOG_HEAD).set(app.kernel().log().head() as f64);

@@ -3,6 +3,7 @@
 mod activities;
 mod actors;
 mod admin;
+mod backup;
 mod discovery;
 mod health;
 mod inbox;
@@ -55,6 +56,8 @@ pub(crate) fn router(app: App) -> Router {
         .route("/admin/projections", get(admin::projections))
         .route("/admin/projections/{name}/set-aside", get(admin::set_aside))
         .route("/admin/delivery/{cid}", get(admin::delivery))
+        .route("/admin/backup", get(backup::latest).post(backup::start))
+        .route("/admin/equivocations", get(admin::equivocations))
         .route("/problems/{slug}", get(health::problem))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))

@@ -57,6 +57,11 @@ impl KeyRing {
             .map_err(|source| RingError::Vault { id: id.to_owned(), source })
     }
 
+    /// Whether a ledger holds any sealed key.
+    pub fn holds_any(ledger: &dyn Table) -> Result<bool, StoreError> {
+        Ok(!ledger.scan(&place(""), None, 1)?.is_empty())
+    }
+
     /// Destroys the private half of a key.
     pub fn destroy(&self, id: &str) -> Result<(), RingError> {
         Ok(self.ledger.apply(vec![(place(id), None)])?)

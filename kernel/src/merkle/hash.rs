@@ -38,7 +38,14 @@ impl TreeHash {
 
     /// The hash of a node over two subtrees.
     pub fn node(left: &Self, right: &Self) -> Self {
-        Self(Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into())
+        Self(
+            Sha256::new()
+                .chain_update([1])
+                .chain_update(left.0)
+                .chain_update(right.0)
+                .finalize()
+                .into(),
+        )
     }
 
     /// The root over subtrees of one height from left to right, of which only the last may be

@@ -23,11 +23,12 @@ mod check;
 mod checkpoint;
 mod frontier;
 mod hash;
+mod kept;
 pub mod node;
 pub mod note;
 mod service;
-mod stored;
 mod tile;
+mod tree;
 mod verify;
 
 pub use check::{CheckedTree, TreeCheck, check_strays};
@@ -35,9 +36,6 @@ pub use checkpoint::{Checkpoint, CheckpointError, origin_of_log};
 pub use frontier::{Frontier, FullTile};
 pub use hash::{HashError, TreeHash};
 pub use service::{Consistency, Inclusion, TreeHead, Trees};
-pub use stored::{Tree, TreeError, durable_size};
 pub use tile::{Level, TILE_WIDTH, TileAddress, TileError};
+pub use tree::{Tree, TreeError, durable_size};
 pub use verify::{InvalidProof, verify_consistency, verify_inclusion};
-
-#[cfg(test)]
-mod tests;

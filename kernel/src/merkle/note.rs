@@ -71,7 +71,9 @@ impl VerifierKey {
         let unsupported = NoteError::MalformedKey("the key is not of Ed25519");
         let Some(multikey) = key.to_multibase() else { return Err(unsupported) };
         let decoded = multibase::decode(multikey).map(|(_, bytes)| bytes).unwrap_or_default();
-        let Some(bytes) = decoded.strip_prefix(&MULTICODEC_ED25519) else { return Err(unsupported) };
+        let Some(bytes) = decoded.strip_prefix(&MULTICODEC_ED25519) else {
+            return Err(unsupported);
+        };
         let digest: [u8; 32] = Sha256::new()
             .chain_update(name)
             .chain_update([b'\n', ED25519])
@@ -115,8 +117,7 @@ impl FromStr for VerifierKey {
         let Some((&ED25519, bytes)) = typed.split_first() else {
             return Err(fail("it is not of Ed25519"));
         };
-        let multikey =
-            multibase::encode(Base::Base58Btc, [&MULTICODEC_ED25519, bytes].concat());
+        let multikey = multibase::encode(Base::Base58Btc, [&MULTICODEC_ED25519, bytes].concat());
         let key = Self::new(name, PublicKey::from_multibase(&multikey)?)?;
         if hex::encode(key.id) == id { Ok(key) } else { Err(fail("the key ID does not fit")) }
     }

@@ -247,6 +247,10 @@ async fn verify_proof(
 ) -> Result<String, Refusal> {
     let method = head.verification_method.as_str();
     let order = activity.order();
+    let now = keys.shared.runtime.clock.now();
+    if head.expires.is_some_and(|expires| expires <= now) {
+        return Err(bad("the proof has expired"));
+    }
     let key = keys.signer(method, order).await?;
     let from_origin =
         matches!(transport, Transport::Fetched(url) if same_origin(url, activity.actor()));
@@ -343,7 +347,11 @@ impl Keys<'_> {
             };
         }
         loop {
-            let found = self.history().await?.find(&key_id).filter(|key| key.is_current());
+            let found = self
+                .history()
+                .await?
+                .find(&key_id)
+                .filter(|key| key.is_current() && key.serves(Purpose::HttpSignature));
             match found {
                 Some(key) if key.controller == author => {
                     let public = key.public().map_err(|e| bad(&e.to_string()))?;

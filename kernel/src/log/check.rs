@@ -1,0 +1,65 @@
+//! Whether a batch continues the log: what every provider checks before it writes anything.
+
+use std::collections::{HashMap, HashSet};
+
+use super::entry::Stream;
+use super::store::{Batch, StoreError};
+use crate::cid::Cid;
+
+/// What a log holds already.
+pub(super) trait Known {
+    /// The last `global_seq`.
+    fn head(&self) -> Result<u64, StoreError>;
+    /// The next position of a stream.
+    fn stream_len(&self, stream: &Stream) -> Result<u64, StoreError>;
+    /// Whether a stream has a body.
+    fn is_in(&self, stream: &Stream, cid: &Cid) -> Result<bool, StoreError>;
+    /// Whether any stream has it.
+    fn holds(&self, cid: &Cid) -> Result<bool, StoreError>;
+    /// Whether a once key was used.
+    fn used(&self, once: &str) -> Result<bool, StoreError>;
+}
+
+/// Refuses a batch that would leave a hole in the log or in a stream, double a place, a body or a
+/// once key, or lack a body.
+pub(super) fn continues(batch: &Batch, known: &impl Known) -> Result<(), StoreError> {
+    let refuse = |reason: String| Err(StoreError::NotContinuous(reason));
+    let mut next: HashMap<&Stream, u64> = HashMap::new();
+    let mut places: HashSet<(&Stream, &Cid)> = HashSet::new();
+    let mut begun: HashSet<&Cid> = HashSet::new();
+    let bodies: HashSet<&Cid> = batch.bodies.iter().map(|(cid, ..)| cid).collect();
+    for (next_global, entry) in (known.head()? + 1..).zip(&batch.entries) {
+        let (stream, cid) = (&entry.stream, &entry.cid);
+        let expected = match next.get(stream) {
+            Some(seq) => *seq,
+            None => known.stream_len(stream)?,
+        };
+        if entry.global_seq != next_global || entry.stream_seq != expected {
+            return refuse(format!(
+                "{stream} {} at {}, expected {expected} at {next_global}",
+                entry.stream_seq, entry.global_seq
+            ));
+        }
+        next.insert(stream, expected + 1);
+        if !places.insert((stream, cid)) || known.is_in(stream, cid)? {
+            return refuse(format!("{stream} has {cid} already"));
+        }
+        let new = !known.holds(cid)? && begun.insert(cid);
+        if entry.first != new {
+            return refuse(format!("entry {next_global} is not the first one of {cid}, or is"));
+        }
+        if new && !bodies.contains(cid) {
+            return refuse(format!("entry {next_global} comes without the body {cid}"));
+        }
+    }
+    if let Some(cid) = bodies.into_iter().find(|cid| !begun.contains(cid)) {
+        return refuse(format!("the body {cid} has no first entry"));
+    }
+    let mut used = HashSet::new();
+    for (key, _) in &batch.once {
+        if !used.insert(key) || known.used(key)? {
+            return refuse(format!("the once key {key:?} was used before"));
+        }
+    }
+    Ok(())
+}

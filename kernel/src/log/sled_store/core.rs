@@ -1,0 +1,135 @@
+//! What log and tables of one store share: the database, its file, and whether writes still work.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use super::device::{Device, Room, Writer};
+use super::errors::{io_failure, write_failure};
+use super::rows::{Prepared, Rows};
+use crate::log::store::{StoreError, TableWrite};
+
+/// How often the watch looks for a write that failed in sled's own threads.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
+
+/// The database and what is known of its health.
+pub(super) struct Core {
+    db: sled::Db,
+    file: Arc<File>,
+    blobs: PathBuf,
+    synced_blobs: Mutex<HashSet<PathBuf>>,
+    device: Arc<dyn Device>,
+    room: Room,
+    failed: OnceLock<String>,
+    /// Closed when the store goes, which ends the watch.
+    _watched: mpsc::Sender<()>,
+}
+
+impl Core {
+    pub(super) fn start(
+        db: sled::Db,
+        config: sled::Config,
+        file: File,
+        store: &std::path::Path,
+        device: Arc<dyn Device>,
+        reserve_bytes: u64,
+    ) -> Arc<Self> {
+        let (watched, closed) = mpsc::channel();
+        let file = Arc::new(file);
+        let core = Arc::new(Self {
+            db,
+            blobs: store.join("blobs"),
+            synced_blobs: Mutex::default(),
+            room: Room::new(device.clone(), file.clone(), reserve_bytes),
+            file,
+            device,
+            failed: OnceLock::new(),
+            _watched: watched,
+        });
+        watch(Arc::downgrade(&core), config, closed);
+        core
+    }
+
+    /// Refuses writes since one failed.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        self.failed.get().map_or(Ok(()), |why| Err(StoreError::Poisoned(why.clone())))
+    }
+
+    /// Notes that a write failed; the first reason stays.
+    pub(super) fn fail(&self, why: String) -> StoreError {
+        StoreError::Poisoned(self.failed.get_or_init(|| why).clone())
+    }
+
+    /// Works out writes and checks that there is room for them.
+    pub(super) fn admit(
+        &self,
+        rows: &Rows,
+        writer: Writer,
+        writes: Vec<TableWrite>,
+    ) -> Result<Prepared, StoreError> {
+        self.check()?;
+        let prepared = rows.prepare(writes)?;
+        self.room.admit(writer, prepared.bytes)?;
+        Ok(prepared)
+    }
+
+    pub(super) fn commit(&self, rows: &Rows, prepared: Prepared) -> Result<(), StoreError> {
+        rows.commit(prepared).map_err(|e| self.fail(write_failure(&e)))
+    }
+
+    /// Hands sled's buffers to the system, then waits until the device has them.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.check()?;
+        self.db.flush().map_err(|e| self.fail(write_failure(&e)))?;
+        // The watch may have seen another thread's write fail.
+        self.check()?;
+        let synced = self.sync_blobs().and_then(|()| self.device.sync(&self.file));
+        synced.map_err(|e| self.fail(io_failure(&e)))
+    }
+
+    /// sled never syncs the files that it makes for large records. There should be none, since
+    /// rows are small; what has to be durable is synced nevertheless.
+    fn sync_blobs(&self) -> io::Result<()> {
+        let mut new = Vec::new();
+        let mut synced = self.synced_blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in fs::read_dir(&self.blobs)? {
+            let path = entry?.path();
+            if !synced.contains(&path) {
+                new.push(path);
+            }
+        }
+        if new.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(files = new.len(), "sled keeps records outside of its database file");
+        for path in new {
+            match File::open(&path).and_then(|file| file.sync_all()) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => synced.insert(path),
+            };
+        }
+        File::open(&self.blobs)?.sync_all()
+    }
+}
+
+/// sled writes in threads of its own, and when such a write fails it does not always wake those
+/// who wait for it. The watch notices, refuses further writes, and wakes them.
+fn watch(core: Weak<Core>, config: sled::Config, closed: mpsc::Receiver<()>) {
+    let watch = move || {
+        while closed.recv_timeout(WATCH_EVERY) == Err(RecvTimeoutError::Timeout) {
+            let Err(error) = config.global_error() else { continue };
+            let Some(core) = core.upgrade() else { break };
+            core.fail(write_failure(&error));
+            // Fails at once, and on its way wakes whoever waits.
+            let _ = core.db.context.pagecache.log.make_stable(i64::MAX);
+        }
+    };
+    let started = std::thread::Builder::new().name("fedsx-store".into()).spawn(watch);
+    if let Err(error) = started {
+        tracing::warn!(%error, "the store is not watched for failing writes");
+    }
+}

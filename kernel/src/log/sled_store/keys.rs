@@ -1,0 +1,88 @@
+//! Keys and values of the log's tree; see the table in the module's description.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::cid::Cid;
+use crate::log::entry::Stream;
+use crate::log::store::StoreError;
+
+pub(super) const ENTRY: u8 = b'e';
+pub(super) const BODY: u8 = b'b';
+pub(super) const ONCE: u8 = b'o';
+pub(super) const LENGTH: u8 = b'n';
+
+fn tagged(tag: u8, rest: &[&[u8]]) -> Vec<u8> {
+    let mut key = vec![tag];
+    for part in rest {
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+pub(super) fn entry(global_seq: u64) -> Vec<u8> {
+    tagged(ENTRY, &[&global_seq.to_be_bytes()])
+}
+
+pub(super) fn in_stream(stream: &Stream, stream_seq: u64) -> Vec<u8> {
+    tagged(b's', &[stream.to_string().as_bytes(), &[0], &stream_seq.to_be_bytes()])
+}
+
+/// The end of the keys of a stream's entries.
+pub(super) fn stream_end(stream: &Stream) -> Vec<u8> {
+    tagged(b's', &[stream.to_string().as_bytes(), &[1]])
+}
+
+pub(super) fn length(stream: &Stream) -> Vec<u8> {
+    tagged(LENGTH, &[stream.to_string().as_bytes()])
+}
+
+pub(super) fn position(stream: &Stream, cid: &Cid) -> Vec<u8> {
+    tagged(b'u', &[stream.to_string().as_bytes(), &[0], cid.digest()])
+}
+
+pub(super) fn first(cid: &Cid) -> Vec<u8> {
+    tagged(b'f', &[cid.digest()])
+}
+
+pub(super) fn body(cid: &Cid) -> Vec<u8> {
+    tagged(BODY, &[cid.digest()])
+}
+
+pub(super) fn foreign_id(id: &str) -> Vec<u8> {
+    tagged(b'i', &[blake3::hash(id.as_bytes()).as_bytes()])
+}
+
+pub(super) fn once(key: &str) -> Vec<u8> {
+    tagged(ONCE, &[blake3::hash(key.as_bytes()).as_bytes()])
+}
+
+/// The stream whose length stands at a key.
+pub(super) fn stream_of_length(key: &[u8]) -> Option<Stream> {
+    std::str::from_utf8(key.strip_prefix(&[LENGTH])?).ok()?.parse().ok()
+}
+
+pub(super) fn to_cbor<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(value, &mut bytes).map_err(|e| StoreError::Io(e.to_string()))?;
+    Ok(bytes)
+}
+
+pub(super) fn from_cbor<T: DeserializeOwned>(
+    bytes: &[u8],
+    place: impl FnOnce() -> String,
+) -> Result<T, StoreError> {
+    ciborium::from_reader(bytes)
+        .map_err(|e| StoreError::Damaged { place: place(), reason: e.to_string() })
+}
+
+pub(super) fn number(bytes: &[u8], place: impl FnOnce() -> String) -> Result<u64, StoreError> {
+    <[u8; 8]>::try_from(bytes)
+        .map(u64::from_be_bytes)
+        .map_err(|_| StoreError::Damaged { place: place(), reason: "not a position".into() })
+}
+
+/// A key as a place for a person to read.
+pub(super) fn shown(key: &[u8]) -> String {
+    format!("the key {}", key.escape_ascii())
+}

@@ -1,0 +1,298 @@
+//! The log in its tree.
+//!
+//! sled shows what a batch writes before it is durable. Readers of the log must not see that: what
+//! they answer leaves the instance. So nothing above [`SledLog::durable`] is shown, neither while
+//! a batch is synced nor, for good, after a sync failed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::core::Core;
+use super::device::Writer;
+use super::keys;
+use super::rows::Rows;
+use super::state::{self, SledState};
+use crate::activity::Body;
+use crate::cid::Cid;
+use crate::log::check::{self, Known};
+use crate::log::entry::{Entry, Stream};
+use crate::log::store::{Batch, LogStore, OnceValue, StoreError, TableWrite};
+use crate::state::StateView;
+
+pub(super) struct SledLog {
+    core: Arc<Core>,
+    rows: Arc<Rows>,
+    state: SledState,
+    /// The last entry that is durable.
+    durable: AtomicU64,
+    /// The last entry that is in the tree; above `durable` while a batch is synced.
+    applied: AtomicU64,
+}
+
+impl SledLog {
+    pub(super) fn open(core: Arc<Core>, rows: Rows) -> Result<Self, StoreError> {
+        let rows = Arc::new(rows);
+        let log = Self {
+            core,
+            state: SledState::new(rows.clone()),
+            rows,
+            durable: AtomicU64::new(0),
+            applied: AtomicU64::new(0),
+        };
+        log.reload()?;
+        Ok(log)
+    }
+
+    /// Finds the end of the log anew, after rows were written from outside.
+    pub(super) fn reload(&self) -> Result<(), StoreError> {
+        let head = match self.rows.last(&[keys::ENTRY])? {
+            None => 0,
+            Some(key) => keys::number(key.get(1..).unwrap_or_default(), || keys::shown(&key))?,
+        };
+        self.applied.store(head, Ordering::SeqCst);
+        self.durable.store(head, Ordering::SeqCst);
+        Ok(())
+    }
+
+    pub(super) fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    fn durable(&self) -> u64 {
+        self.durable.load(Ordering::SeqCst)
+    }
+
+    /// Whether what was just read may not be durable. Asked after reading: a batch raises
+    /// `applied` before it writes anything.
+    fn pending(&self) -> bool {
+        self.applied.load(Ordering::SeqCst) > self.durable()
+    }
+
+    fn number_at(&self, key: &[u8]) -> Result<Option<u64>, StoreError> {
+        match self.rows.get(key)? {
+            Some(bytes) => keys::number(&bytes, || keys::shown(key)).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn entry(&self, global_seq: u64) -> Result<Entry, StoreError> {
+        let place = || format!("entry {global_seq}");
+        let bytes = self.rows.get(&keys::entry(global_seq))?.ok_or_else(|| {
+            StoreError::Damaged { place: place(), reason: "the entry is missing".into() }
+        })?;
+        read_entry(global_seq, &bytes)
+    }
+
+    /// Whether a place in a stream is taken by a durable entry.
+    fn is_durable(&self, stream: &Stream, stream_seq: u64) -> Result<bool, StoreError> {
+        let global_seq = self.number_at(&keys::in_stream(stream, stream_seq))?;
+        Ok(global_seq.is_some_and(|seq| seq <= self.durable()))
+    }
+
+    /// The part of a stream's length that is durable.
+    fn durable_length(&self, stream: &Stream, mut length: u64) -> Result<u64, StoreError> {
+        if self.pending() {
+            while let Some(last) = length.checked_sub(1)
+                && !self.is_durable(stream, last)?
+            {
+                length = last;
+            }
+        }
+        Ok(length)
+    }
+
+    fn writes(batch: &Batch) -> Result<Vec<TableWrite>, StoreError> {
+        let mut writes: Vec<TableWrite> = Vec::new();
+        let mut put = |key: Vec<u8>, value: Vec<u8>| writes.push((key, Some(value)));
+        for (cid, body, id) in &batch.bodies {
+            put(keys::body(cid), keys::to_cbor(body)?);
+            if let Some(id) = id {
+                put(keys::foreign_id(id), cid.to_bytes());
+            }
+        }
+        for entry in &batch.entries {
+            let Entry { global_seq, stream, stream_seq, cid, .. } = entry;
+            let seq = global_seq.to_be_bytes();
+            put(keys::entry(*global_seq), keys::to_cbor(entry)?);
+            put(keys::in_stream(stream, *stream_seq), seq.to_vec());
+            put(keys::length(stream), (stream_seq + 1).to_be_bytes().to_vec());
+            put(keys::position(stream, cid), stream_seq.to_be_bytes().to_vec());
+            if entry.first {
+                put(keys::first(cid), seq.to_vec());
+            }
+        }
+        for (key, value) in &batch.once {
+            put(keys::once(key), keys::to_cbor(value)?);
+        }
+        for (key, value) in &batch.state {
+            let value = value.as_ref().map(state::encode).transpose()?;
+            writes.push((state::place(key), value));
+        }
+        Ok(writes)
+    }
+
+    /// Commits a batch and further rows of the log's tree with it.
+    pub(super) fn append_with(
+        &self,
+        batch: &Batch,
+        more: Vec<TableWrite>,
+    ) -> Result<(), StoreError> {
+        self.core.check()?;
+        check::continues(batch, self)?;
+        let mut writes = Self::writes(batch)?;
+        writes.extend(more);
+        let prepared = self.core.admit(&self.rows, Writer::Log, writes)?;
+        self.state.hide(batch.state.keys()).map_err(|e| StoreError::Io(e.to_string()))?;
+        let last = batch.entries.last().map_or(self.durable(), |entry| entry.global_seq);
+        self.applied.store(last, Ordering::SeqCst);
+        // After a failure, what the batch wrote stays hidden until a restart finds out what the
+        // device holds.
+        self.core.commit(&self.rows, prepared)?;
+        self.core.sync()?;
+        self.durable.store(last, Ordering::SeqCst);
+        self.state.show();
+        Ok(())
+    }
+}
+
+pub(super) fn read_entry(global_seq: u64, bytes: &[u8]) -> Result<Entry, StoreError> {
+    let place = || format!("entry {global_seq}");
+    let entry: Entry = keys::from_cbor(bytes, place)?;
+    if entry.global_seq != global_seq {
+        return Err(StoreError::Damaged {
+            place: place(),
+            reason: format!("it says that it is entry {}", entry.global_seq),
+        });
+    }
+    Ok(entry)
+}
+
+impl Known for SledLog {
+    fn head(&self) -> Result<u64, StoreError> {
+        Ok(self.durable())
+    }
+
+    fn stream_len(&self, stream: &Stream) -> Result<u64, StoreError> {
+        LogStore::stream_len(self, stream)
+    }
+
+    fn is_in(&self, stream: &Stream, cid: &Cid) -> Result<bool, StoreError> {
+        Ok(self.position(stream, cid)?.is_some())
+    }
+
+    fn holds(&self, cid: &Cid) -> Result<bool, StoreError> {
+        Ok(self.first_entry(cid)?.is_some())
+    }
+
+    fn used(&self, once: &str) -> Result<bool, StoreError> {
+        Ok(self.once(once)?.is_some())
+    }
+}
+
+impl LogStore for SledLog {
+    fn append(&self, batch: &Batch) -> Result<(), StoreError> {
+        self.append_with(batch, Vec::new())
+    }
+
+    fn head(&self) -> Result<u64, StoreError> {
+        Ok(self.durable())
+    }
+
+    fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let Some(from) = after.checked_add(1) else { return Ok(Vec::new()) };
+        let end = keys::entry(self.durable().saturating_add(1));
+        self.rows
+            .range(&keys::entry(from), Some(&end))
+            .take(limit)
+            .map(|item| {
+                let (key, value) = item?;
+                let seq = keys::number(key.get(1..).unwrap_or_default(), || keys::shown(&key))?;
+                read_entry(seq, &value)
+            })
+            .collect()
+    }
+
+    fn read_stream(
+        &self,
+        stream: &Stream,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let (from, end) = (keys::in_stream(stream, from), keys::stream_end(stream));
+        let mut entries = Vec::new();
+        for item in self.rows.range(&from, Some(&end)).take(limit) {
+            let (_, seq) = item?;
+            let seq = keys::number(&seq, || format!("stream {stream}"))?;
+            if seq > self.durable() {
+                break;
+            }
+            entries.push(self.entry(seq)?);
+        }
+        Ok(entries)
+    }
+
+    fn stream_len(&self, stream: &Stream) -> Result<u64, StoreError> {
+        let length = self.number_at(&keys::length(stream))?.unwrap_or(0);
+        self.durable_length(stream, length)
+    }
+
+    fn streams(&self) -> Result<Vec<(Stream, u64)>, StoreError> {
+        let mut streams = Vec::new();
+        for (key, value) in self.rows.scan(&[keys::LENGTH], None, usize::MAX)? {
+            let place = || keys::shown(&key);
+            let stream = keys::stream_of_length(&key).ok_or_else(|| StoreError::Damaged {
+                place: place(),
+                reason: "no stream".into(),
+            })?;
+            let length = self.durable_length(&stream, keys::number(&value, place)?)?;
+            if length > 0 {
+                streams.push((stream, length));
+            }
+        }
+        Ok(streams)
+    }
+
+    fn position(&self, stream: &Stream, cid: &Cid) -> Result<Option<u64>, StoreError> {
+        let Some(position) = self.number_at(&keys::position(stream, cid))? else {
+            return Ok(None);
+        };
+        let shown = !self.pending() || self.is_durable(stream, position)?;
+        Ok(shown.then_some(position))
+    }
+
+    fn first_entry(&self, cid: &Cid) -> Result<Option<u64>, StoreError> {
+        let first = self.number_at(&keys::first(cid))?;
+        Ok(first.filter(|seq| *seq <= self.durable()))
+    }
+
+    fn body(&self, cid: &Cid) -> Result<Option<Body>, StoreError> {
+        let Some(bytes) = self.rows.get(&keys::body(cid))? else { return Ok(None) };
+        if self.pending() && self.first_entry(cid)?.is_none() {
+            return Ok(None);
+        }
+        keys::from_cbor(&bytes, || format!("body {cid}")).map(Some)
+    }
+
+    fn by_id(&self, id: &str) -> Result<Option<Cid>, StoreError> {
+        let key = keys::foreign_id(id);
+        let Some(bytes) = self.rows.get(&key)? else { return Ok(None) };
+        let cid = Cid::from_bytes(&bytes).map_err(|e| StoreError::Damaged {
+            place: keys::shown(&key),
+            reason: e.to_string(),
+        })?;
+        if self.pending() && self.first_entry(&cid)?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(cid))
+    }
+
+    fn once(&self, key: &str) -> Result<Option<OnceValue>, StoreError> {
+        let Some(bytes) = self.rows.get(&keys::once(key))? else { return Ok(None) };
+        let used: OnceValue = keys::from_cbor(&bytes, || format!("once key {key:?}"))?;
+        Ok(Some(used).filter(|used| used.global_seq <= self.durable()))
+    }
+
+    fn state(&self) -> &dyn StateView {
+        &self.state
+    }
+}
