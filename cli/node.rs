@@ -18,6 +18,7 @@ use fedsx_kernel::backup::{Backups, Beside};
 use fedsx_kernel::kernel::Parts;
 use fedsx_kernel::keys::{KeyRing, MasterKey, Vault};
 use fedsx_kernel::log::{Log, LogOptions, Storage};
+use fedsx_kernel::merkle::Trees;
 use fedsx_kernel::proof::Suites;
 use fedsx_kernel::rules::Rules;
 use fedsx_kernel::runtime::Runtime;
@@ -153,6 +154,7 @@ impl Node {
             projections: projections.clone(),
             delivery: delivery.clone(),
             discovery,
+            trees: Trees::new(log, storage.ledgers(), runtime.clone()),
             tokens,
             backups: backups.clone(),
             genesis,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use fedsx_genesis::GenesisRules;
-use fedsx_kernel::keys::{KeyHistory, Purpose};
+use fedsx_kernel::keys::KeyHistory;
 use fedsx_kernel::log::{LogStore, Record, SledStorage, Storage, Stream};
 use fedsx_kernel::proof::Suites;
 use fedsx_kernel::rules::Rules;
@@ -187,8 +187,7 @@ impl Checker<'_> {
         // What the log knew then may lack a key that was learnt later; the newest history holds
         // every key with its interval.
         let keys = self.keys(activity)?;
-        let key =
-            keys.signer_at(&head.verification_method, Purpose::SignActivity, activity.order())?;
+        let key = self.rules.signer(&keys, &head.verification_method, activity)?;
         self.suites.verify(activity.document(), &key.public()?)?;
         self.counts.verified += 1;
         Ok(())

@@ -4,7 +4,7 @@
 //! key in `publicKey`. A rotation is an `Update` of the actor whose `patch` names what is added
 //! and what is superseded.
 
-use fedsx_kernel::keys::{Key, KeyHistory, Material, Purpose};
+use fedsx_kernel::keys::{HistoryError, Key, KeyHistory, Material, Purpose};
 use fedsx_kernel::pipeline::seconds;
 use fedsx_kernel::{Activity, Order};
 use serde_json::Value;
@@ -130,6 +130,45 @@ pub fn fold_keys(history: &mut KeyHistory, activity: &Activity) -> Result<(), St
         history.supersede(&old, at, when).map_err(|e| e.to_string())?;
     }
     Ok(())
+}
+
+/// The key that may sign an activity at its place.
+///
+/// A change of keys is for a key that may rotate. Where one is in force by now but the change
+/// lies before it, the change must be one that the history knows already: else a stolen everyday
+/// key could rotate at a place in the past.
+///
+/// # Errors
+/// Where the key is unknown, was not valid at that place, or is not for this.
+pub fn signer<'k>(
+    keys: &'k KeyHistory,
+    key_id: &str,
+    activity: &Activity,
+) -> Result<&'k Key, HistoryError> {
+    let at = activity.order();
+    let rotation =
+        rotation(activity).filter(|_| activity.kind() == "Update" && concerns_author(activity));
+    let Some(Rotation { add, old }) = rotation else {
+        return keys.signer_at(key_id, Purpose::SignActivity, at);
+    };
+    let refused = match keys.may_rotate(key_id, at) {
+        Ok(key) => return Ok(key),
+        Err(refused) => refused,
+    };
+    let next = Order { seq: at.seq.saturating_add(1), ..at };
+    let added_is_known = add.is_none_or(|value| {
+        let key = key_in(&value, activity.actor(), next, None);
+        key.is_some_and(|key| {
+            keys.find(&key.id)
+                .is_some_and(|known| known.material == key.material && known.valid_from == next)
+        })
+    });
+    let end_is_known =
+        old.is_none_or(|old| keys.find(&old).is_some_and(|known| known.valid_until == Some(at)));
+    if added_is_known && end_is_known {
+        return keys.signer_at(key_id, Purpose::SignActivity, at);
+    }
+    Err(refused)
 }
 
 /// Merges what a fetch showed into what was known: served intervals win, keys that are listed

@@ -6,6 +6,7 @@ use fedsx_delivery::discovery::Discovery;
 use fedsx_genesis::bundle::Verified;
 use fedsx_kernel::Kernel;
 use fedsx_kernel::backup::Backups;
+use fedsx_kernel::merkle::Trees;
 use fedsx_kernel::tokens::Tokens;
 use fedsx_projections::Projections;
 use tokio::sync::{Semaphore, watch};
@@ -70,6 +71,8 @@ pub struct AppParts {
     pub delivery: Delivery,
     /// Finding actors elsewhere.
     pub discovery: Discovery,
+    /// Merkle trees over the outboxes.
+    pub trees: Trees,
     /// Bearer tokens.
     pub tokens: Tokens,
     /// Backups of this instance.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::activity::Activity;
 use crate::address::{ActorName, Base};
 use crate::cid::Cid;
-use crate::keys::{KeyHistory, PublicKey, Purpose};
+use crate::keys::{HistoryError, Key, KeyHistory, PublicKey, Purpose};
 use crate::log::{Log, Record};
 use crate::refusal::Refusal;
 use crate::state::{State, StateError, StateView};
@@ -135,6 +135,20 @@ pub trait Rules: Send + Sync + 'static {
 
     /// The keys of an actor, local or not; `None` where it is unknown.
     fn keys(&self, state: &dyn StateView, actor: &str) -> Result<Option<KeyHistory>, StateError>;
+
+    /// The key of an author that a proof names, if it may sign this activity at its place. What
+    /// changes keys may ask for another purpose than what else an author says.
+    ///
+    /// # Errors
+    /// Where the key is unknown, was not valid at that place, or is not for this.
+    fn signer<'k>(
+        &self,
+        keys: &'k KeyHistory,
+        key_id: &str,
+        activity: &Activity,
+    ) -> Result<&'k Key, HistoryError> {
+        keys.signer_at(key_id, Purpose::SignActivity, activity.order())
+    }
 
     /// Whether a hosted actor exists and has not been deleted.
     fn hosted(&self, state: &dyn StateView, name: &ActorName) -> Result<Hosted, StateError>;

@@ -132,8 +132,7 @@ impl Foreign {
         content.insert("to".into(), json!(to));
         content.insert("object".into(), object);
         let activity = Activity::seal(content)?;
-        let options =
-            SignOptions { verification_method: &self.key_id, created: Timestamp::now() };
+        let options = SignOptions { verification_method: &self.key_id, created: Timestamp::now() };
         let proof = proof::sign(activity.document(), &self.key, &options, &OsRandom)?;
         Ok(activity.with_proof(proof))
     }

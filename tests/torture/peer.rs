@@ -139,7 +139,12 @@ impl Drop for Peer {
     }
 }
 
-async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, body: Bytes) -> Response {
+async fn answer(
+    State(shared): State<Arc<Shared>>,
+    method: Method,
+    uri: Uri,
+    body: Bytes,
+) -> Response {
     if method == Method::GET {
         return match shared.documents.get(uri.path()) {
             Some(document) => {

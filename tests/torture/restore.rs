@@ -230,7 +230,8 @@ fn parse_name(reader: &mut Reader) -> Result<Result<NameChange>> {
 impl NameChange {
     /// A change that was noted may not have been made: the process was killed in between.
     fn undo(&self, directory: &Path, journal: &Path) -> Result<()> {
-        let inode_of = |name: &str| fs::symlink_metadata(directory.join(name)).map(|m| m.ino()).ok();
+        let inode_of =
+            |name: &str| fs::symlink_metadata(directory.join(name)).map(|m| m.ino()).ok();
         match self {
             Self::Create { inode, name } => {
                 if inode_of(name) == Some(*inode) {
@@ -303,7 +304,11 @@ fn undo(file: &File, changes: &[ContentChange]) -> Result<Vec<Vec<u8>>> {
     let mut redo = Vec::new();
     for change in changes.iter().rev() {
         let at = if change.write { change.offset } else { change.length };
-        redo.push(if change.write { read(file, change.offset, change.length)? } else { Vec::new() });
+        redo.push(if change.write {
+            read(file, change.offset, change.length)?
+        } else {
+            Vec::new()
+        });
         file.set_len(change.size)?;
         file.write_all_at(change.before, at)?;
     }
@@ -362,9 +367,7 @@ fn again(
     reached.sort_unstable();
     let reached: HashMap<u64, u64> = reached
         .into_iter()
-        .map(|(number, all)| {
-            (number, if dice.percent(likely) { all } else { dice.below(all) })
-        })
+        .map(|(number, all)| (number, if dice.percent(likely) { all } else { dice.below(all) }))
         .collect();
     let mut made: HashMap<u64, u64> = HashMap::new();
     for (offset, bytes) in loose {

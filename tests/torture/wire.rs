@@ -60,11 +60,8 @@ impl Wire {
         headers: &[(&str, &str)],
         body: Option<&[u8]>,
     ) -> Result<Answer> {
-        let url = if path.starts_with("http") {
-            path.to_owned()
-        } else {
-            format!("{}{path}", self.base)
-        };
+        let url =
+            if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.base) };
         let mut request = Request::builder().method(method).uri(&url);
         for (name, value) in headers {
             request = request.header(*name, *value);

@@ -146,6 +146,9 @@ impl Reader<'_> {
                 if past || held.len() >= most {
                     break;
                 }
+                if self.answers(job, &item) {
+                    continue;
+                }
                 bytes = bytes.saturating_add(item.to_string().len());
                 held.push((item, url));
             }
@@ -157,6 +160,15 @@ impl Reader<'_> {
         held.reverse();
         self.hand_in(job, held).await?;
         Ok(Progress::Done)
+    }
+
+    /// Whether an activity answers the very Follow that asked for history: it was delivered, and
+    /// takes no place in what was asked for.
+    fn answers(&self, job: &Job, item: &Value) -> bool {
+        let kind = item.as_object().and_then(kind_of);
+        let follower = self.context.kernel.options().base.actor(&job.follower);
+        let by = item.get("object").and_then(|object| object.get("actor")).and_then(id_of);
+        matches!(kind, Some("Accept" | "Reject")) && by == Some(follower.as_str())
     }
 
     async fn page(&self, url: &str) -> Result<Page, RunError> {

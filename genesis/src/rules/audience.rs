@@ -1,7 +1,8 @@
 //! Whom an activity is for.
 
 use fedsx_kernel::activity::{id_of, ids_in};
-use fedsx_kernel::refusal::Refusal;
+use fedsx_kernel::address::origin_of;
+use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::rules::Preparing;
 use fedsx_kernel::state::{StateError, StateView};
 use fedsx_kernel::{Activity, ActorName, Base};
@@ -18,6 +19,9 @@ pub const PUBLIC: &str = "https://www.w3.org/ns/activitystreams#Public";
 /// The author's followers, as a request may call them.
 pub const FOLLOWERS: &str = "Followers";
 
+/// The members that name recipients.
+pub(super) const MEMBERS: [&str; 5] = ["to", "cc", "bto", "bcc", "audience"];
+
 /// Followers read at once when an audience is expanded.
 const PAGE: usize = 1000;
 
@@ -32,7 +36,12 @@ pub(super) fn settle(
     with: &Preparing<'_>,
     content: &mut Map<String, Value>,
     tokens: &[AudienceToken],
+    creates: bool,
 ) -> Result<Vec<String>, Refusal> {
+    check(content)?;
+    if let Some(Value::Object(object)) = content.get("object").filter(|_| creates) {
+        check(object)?;
+    }
     let named = |member: &str, content: &Map<String, Value>| -> Vec<String> {
         let mut ids: Vec<String> = Vec::new();
         for id in ids_in(content.get(member)) {
@@ -49,19 +58,24 @@ pub(super) fn settle(
         }
         ids
     };
+    // Naming nobody on purpose is not the same as not naming anybody.
+    let mut names_any = MEMBERS.iter().any(|member| content.contains_key(*member));
     let (mut to, mut cc) = (named("to", content), named("cc", content));
     let mut hidden = named("bto", content);
-    hidden.extend(named("bcc", content));
-    if let Some(Value::Object(object)) = content.get("object") {
+    extend(&mut hidden, named("bcc", content));
+    if let Some(Value::Object(object)) = content.get("object").filter(|_| creates) {
+        // The recipients of the object are those of its Create (ActivityPub, section 6.2).
+        names_any |= MEMBERS.iter().any(|member| object.contains_key(*member));
+        extend(&mut to, named("to", object));
+        extend(&mut cc, named("cc", object));
         for member in ["bto", "bcc"] {
-            hidden.extend(named(member, object));
+            extend(&mut hidden, named(member, object));
         }
     }
     super::objects::strip_hidden(content);
-    if to.is_empty() && cc.is_empty() && hidden.is_empty() && !content.contains_key("audience") {
+    if !names_any {
         (to, cc) = usual(with, content, tokens);
     }
-    hidden.dedup();
     for (member, ids) in [("to", to), ("cc", cc)] {
         if ids.is_empty() {
             content.remove(member);
@@ -70,6 +84,37 @@ pub(super) fn settle(
         }
     }
     Ok(hidden)
+}
+
+fn extend(ids: &mut Vec<String>, more: Vec<String>) {
+    for id in more {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+}
+
+/// Recipients are ids: what is none must not silently make the audience another one.
+fn check(members: &Map<String, Value>) -> Result<(), Refusal> {
+    for name in MEMBERS {
+        let fits = match members.get(name) {
+            None => true,
+            Some(Value::Array(items)) => items.iter().all(is_recipient),
+            Some(one) => is_recipient(one),
+        };
+        if !fits {
+            return Err(Refusal::new(
+                Problem::InvalidActivity,
+                format!("{name}: recipients are ids of actors and collections"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn is_recipient(value: &Value) -> bool {
+    let named = |id: &str| is_public(id) || id == FOLLOWERS || id.parse::<ActorName>().is_ok();
+    id_of(value).is_some_and(|id| named(id) || origin_of(id).is_some())
 }
 
 /// The audience of an activity whose author names nobody, as the verb's definition says.

@@ -268,9 +268,7 @@ fn may_change_keys(state: &dyn StateView, activity: &Activity) -> Result<(), Ref
         .map_err(|e| Refusal::new(Problem::InvalidSignature, e.to_string()))?;
     // Outbound, the proof is added after judging; the writer judges again with it.
     let Some(head) = head else { return Ok(()) };
-    known
-        .keys
-        .may_rotate(&head.verification_method, activity.order())
+    actor_keys::signer(&known.keys, &head.verification_method, activity)
         .map(|_| ())
         .map_err(|e| Refusal::new(Problem::NotAuthorised, format!("this key may not rotate: {e}")))
 }

@@ -12,7 +12,7 @@ mod references;
 
 use fedsx_kernel::activity::id_of;
 use fedsx_kernel::address::origin_of;
-use fedsx_kernel::keys::{Algorithm, KeyHistory, Purpose};
+use fedsx_kernel::keys::{Algorithm, HistoryError, Key, KeyHistory, Purpose};
 use fedsx_kernel::log::Record;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::rules::{Direction, Hosted, Judgement, KeyWish, Prepared, Preparing, Rules};
@@ -20,6 +20,7 @@ use fedsx_kernel::state::{State, StateError, StateView};
 use fedsx_kernel::{Activity, ActorName, Base};
 use serde_json::{Map, Value};
 
+use crate::actor_keys;
 use crate::actors::{self, is_actor_type};
 use crate::fold;
 use crate::schema::Schemas;
@@ -126,6 +127,15 @@ impl Rules for GenesisRules {
 
     fn keys(&self, state: &dyn StateView, actor: &str) -> Result<Option<KeyHistory>, StateError> {
         Ok(actors::actor(state, actor)?.map(|actor| actor.keys))
+    }
+
+    fn signer<'k>(
+        &self,
+        keys: &'k KeyHistory,
+        key_id: &str,
+        activity: &Activity,
+    ) -> Result<&'k Key, HistoryError> {
+        actor_keys::signer(keys, key_id, activity)
     }
 
     fn hosted(&self, state: &dyn StateView, name: &ActorName) -> Result<Hosted, StateError> {

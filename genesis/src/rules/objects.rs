@@ -41,18 +41,14 @@ pub(super) fn created(
 }
 
 /// The object of an `Update`: the newest version with the members of the request on top. A
-/// member that is null is removed (ActivityPub, section 6.3).
+/// member that is null is removed (ActivityPub, section 6.3). Beside it, whom the object was sent
+/// to without saying so.
 pub(super) fn updated(
     with: &Preparing<'_>,
     id: &str,
     change: &Value,
-) -> Result<Map<String, Value>, Refusal> {
-    let owned = of_author(with, id)?;
-    let newest = with.log.activity(&owned.cid)?;
-    let newest = newest.as_ref().and_then(|activity| activity.object()).and_then(Value::as_object);
-    let mut object = newest.cloned().ok_or_else(|| {
-        Refusal::new(Problem::Internal, format!("the newest version of {id} is missing"))
-    })?;
+) -> Result<(Map<String, Value>, Vec<String>), Refusal> {
+    let (mut object, hidden) = newest(with, id)?;
     let change = change.as_object().filter(|change| change.len() > 1).ok_or_else(|| {
         Refusal::new(Problem::InvalidActivity, "object: must hold the members that change")
     })?;
@@ -74,25 +70,33 @@ pub(super) fn updated(
         }
     }
     object.insert("updated".into(), seconds(with.now).into());
-    Ok(object)
+    Ok((object, hidden))
 }
 
-/// The object of a `Delete`: a Tombstone (ActivityStreams 2.0 Vocabulary, section 3.3).
-pub(super) fn tombstone(with: &Preparing<'_>, id: &str) -> Result<Value, Refusal> {
+/// The newest version of an object of the author, and whom it was sent to without saying so.
+fn newest(with: &Preparing<'_>, id: &str) -> Result<(Map<String, Value>, Vec<String>), Refusal> {
+    let missing =
+        || Refusal::new(Problem::Internal, format!("the newest version of {id} is missing"));
     let owned = of_author(with, id)?;
-    let newest = with.log.activity(&owned.cid)?;
-    let former = newest
-        .as_ref()
-        .and_then(|activity| activity.object())
-        .and_then(Value::as_object)
-        .and_then(kind_of)
-        .unwrap_or("Object");
-    Ok(json!({
+    let record = with.log.first(&owned.cid)?.ok_or_else(missing)?;
+    let object = record.activity.object().and_then(Value::as_object).cloned();
+    Ok((object.ok_or_else(missing)?, record.entry.meta.hidden))
+}
+
+/// The object of a `Delete`: a Tombstone (ActivityStreams 2.0 Vocabulary, section 3.3), with the
+/// object that it takes the place of and whom that was sent to without saying so.
+pub(super) fn tombstone(
+    with: &Preparing<'_>,
+    id: &str,
+) -> Result<(Value, Map<String, Value>, Vec<String>), Refusal> {
+    let (former, hidden) = newest(with, id)?;
+    let tombstone = json!({
         "id": id,
         "type": "Tombstone",
-        "formerType": former,
+        "formerType": kind_of(&former).unwrap_or("Object"),
         "deleted": seconds(with.now),
-    }))
+    });
+    Ok((tombstone, former, hidden))
 }
 
 fn of_author(with: &Preparing<'_>, id: &str) -> Result<Owned, Refusal> {

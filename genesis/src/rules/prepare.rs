@@ -37,7 +37,8 @@ pub(super) fn prepare(
     let mut prepared = Draft { content, signing_key: None, barrier: false };
     let public_object = matches!(kind.as_str(), "Create" | "Update");
     prepared.object(with, &kind, definition.refers_to())?;
-    let hidden = audience::settle(with, &mut prepared.content, definition.audience())?;
+    let creates = kind == "Create";
+    let hidden = audience::settle(with, &mut prepared.content, definition.audience(), creates)?;
     if public_object {
         prepared.copy_audience();
     }
@@ -121,8 +122,8 @@ impl Draft {
             {
                 self.also_to(&author);
             }
-        } else if matches!(kind, "Follow" | "Block" | "Flag" | "Move") {
-            let id = references::actor_id(with, named);
+        } else {
+            let id = references::target(with, named)?;
             self.content.insert("object".into(), id.into());
         }
         if kind == "Follow" {
@@ -181,7 +182,8 @@ impl Draft {
                     format!("{named} is not {}", with.actor),
                 ));
             }
-            let object = objects::updated(with, &named, &object)?;
+            let (object, hidden) = objects::updated(with, &named, &object)?;
+            self.same_audience(&object, hidden);
             self.content.insert("object".into(), Value::Object(object));
             return Ok(());
         }
@@ -208,7 +210,8 @@ impl Draft {
             self.barrier = true;
             return Ok(());
         }
-        let tombstone = objects::tombstone(with, &named)?;
+        let (tombstone, former, hidden) = objects::tombstone(with, &named)?;
+        self.same_audience(&former, hidden);
         self.content.insert("object".into(), tombstone);
         Ok(())
     }
@@ -288,6 +291,19 @@ impl Draft {
         }
         self.content.insert("to".into(), json!([super::PUBLIC]));
         self.content.insert("cc".into(), json!([super::FOLLOWERS, id]));
+    }
+
+    /// What changes or ends an object is for those whom the object was for, unless the author
+    /// says otherwise.
+    fn same_audience(&mut self, object: &Map<String, Value>, hidden: Vec<String>) {
+        if audience::MEMBERS.iter().any(|member| self.content.contains_key(*member)) {
+            return;
+        }
+        for member in ["to", "cc"] {
+            let ids = object.get(member).cloned().unwrap_or_else(|| json!([]));
+            self.content.insert(member.into(), ids);
+        }
+        self.content.insert("bto".into(), hidden.into());
     }
 
     /// Activity and object name the same audience, as other servers expect.

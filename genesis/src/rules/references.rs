@@ -55,6 +55,19 @@ pub(super) fn actor_id(with: &Preparing<'_>, text: &str) -> String {
     }
 }
 
+/// What a text in `object` names: the id of a local actor by its name, else an http(s) URL.
+pub(super) fn target(with: &Preparing<'_>, text: &str) -> Result<String, Refusal> {
+    let id = actor_id(with, text);
+    if fedsx_kernel::address::origin_of(&id).is_some() {
+        return Ok(id);
+    }
+    let shown: String = text.chars().take(100).collect();
+    Err(Refusal::new(
+        Problem::UnknownReference,
+        format!("object: {shown:?} is neither a CID nor an http(s) URL"),
+    ))
+}
+
 /// A member that must be an id, from a string or an embedded object.
 pub(super) fn required_id(
     members: &Map<String, Value>,

@@ -7,6 +7,7 @@ mod backup;
 mod discovery;
 mod health;
 mod inbox;
+mod log;
 mod outbox;
 mod projections;
 mod publish;
@@ -37,6 +38,10 @@ pub(crate) fn router(app: App) -> Router {
         .route("/actors/{name}/followers", get(actors::followers))
         .route("/actors/{name}/following", get(actors::following))
         .route("/actors/{name}/keys", get(actors::keys))
+        .route("/actors/{name}/log/checkpoint", get(log::checkpoint))
+        .route("/actors/{name}/log/tile/{*path}", get(log::tile))
+        .route("/actors/{name}/log/proof/inclusion", get(log::inclusion))
+        .route("/actors/{name}/log/proof/consistency", get(log::consistency))
         .route("/inbox", post(inbox::shared))
         .route("/activities/{cid}", get(activities::activity))
         .route("/objects/{id}", get(activities::object))

@@ -10,7 +10,6 @@ use crate::cid::Cid;
 use crate::kernel::Shared;
 use crate::keys::{HistoryError, KeyHistory, PublicKey, Purpose};
 use crate::log::{Append, AppendError, Meta, Place};
-use crate::order::Order;
 use crate::proof::{self, ProofHead};
 use crate::refusal::{Problem, Refusal};
 use crate::rules::{Direction, Hosted};
@@ -94,7 +93,7 @@ pub(crate) async fn receive(shared: &Arc<Shared>, delivery: Delivery) -> Result<
     }
     ahead(shared, &activity)?;
     let verified_by = verify(shared, &activity, &transport).await?;
-    replay(shared, &transport)?;
+    let replay_key = replay(shared, &transport)?;
     let judgement = shared.rules.judge(state, &activity, Direction::Inbound)?;
 
     let activity = Arc::new(activity);
@@ -118,7 +117,12 @@ pub(crate) async fn receive(shared: &Arc<Shared>, delivery: Delivery) -> Result<
             rules.confirm(state, &judged, Direction::Inbound, &earlier)
         })),
     };
-    match shared.log.append(append).await {
+    let appended = shared.log.append(append).await;
+    if let (Err(_), Some(key)) = (&appended, replay_key) {
+        // What was not taken may be tried again, even by the very same request.
+        shared.replays.invalidate(&key);
+    }
+    match appended {
         Ok(appended) if appended.already() => Ok(Received::Already { cid: appended.cid }),
         Ok(appended) => {
             Ok(Received::Accepted { cid: appended.cid, global_seq: appended.global_seq })
@@ -181,11 +185,13 @@ fn ahead(shared: &Shared, activity: &Activity) -> Result<(), Refusal> {
     }
 }
 
-fn replay(shared: &Shared, transport: &Transport) -> Result<(), Refusal> {
-    let Transport::Signed(signature) = transport else { return Ok(()) };
-    let seen = shared.replays.entry(signature.replay_key()).or_insert(());
+/// Remembers the signature of a request; a second one like it is a replay.
+fn replay(shared: &Shared, transport: &Transport) -> Result<Option<[u8; 32]>, Refusal> {
+    let Transport::Signed(signature) = transport else { return Ok(None) };
+    let key = signature.replay_key();
+    let seen = shared.replays.entry(key).or_insert(());
     if seen.is_fresh() {
-        Ok(())
+        Ok(Some(key))
     } else {
         Err(Refusal::new(Problem::ReplayedRequest, "sign every attempt anew, with a new nonce"))
     }
@@ -246,12 +252,11 @@ async fn verify_proof(
     current_key_signed: bool,
 ) -> Result<String, Refusal> {
     let method = head.verification_method.as_str();
-    let order = activity.order();
     let now = keys.shared.runtime.clock.now();
     if head.expires.is_some_and(|expires| expires <= now) {
         return Err(bad("the proof has expired"));
     }
-    let key = keys.signer(method, order).await?;
+    let key = keys.signer(method, activity).await?;
     let from_origin =
         matches!(transport, Transport::Fetched(url) if same_origin(url, activity.actor()));
     if key.superseded && !current_key_signed && !from_origin {
@@ -309,9 +314,10 @@ impl Keys<'_> {
         Refusal::new(Problem::UnknownKey, format!("{} of {} is not known", what, self.author))
     }
 
-    async fn signer(&mut self, key_id: &str, at: Order) -> Result<Signer, Refusal> {
+    async fn signer(&mut self, key_id: &str, activity: &Activity) -> Result<Signer, Refusal> {
+        let rules = self.shared.rules.clone();
         loop {
-            let found = self.history().await?.signer_at(key_id, Purpose::SignActivity, at);
+            let found = rules.signer(self.history().await?, key_id, activity);
             let error = match found {
                 Ok(key) => {
                     let public = key.public().map_err(|e| bad(&e.to_string()))?;

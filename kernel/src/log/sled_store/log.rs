@@ -76,11 +76,8 @@ impl SledLog {
     }
 
     fn entry(&self, global_seq: u64) -> Result<Entry, StoreError> {
-        let place = || format!("entry {global_seq}");
-        let bytes = self.rows.get(&keys::entry(global_seq))?.ok_or_else(|| {
-            StoreError::Damaged { place: place(), reason: "the entry is missing".into() }
-        })?;
-        read_entry(global_seq, &bytes)
+        let bytes = self.rows.get(&keys::entry(global_seq))?;
+        read_entry(global_seq, &bytes.ok_or_else(|| missing(global_seq))?)
     }
 
     /// Whether a place in a stream is taken by a durable entry.
@@ -155,6 +152,10 @@ impl SledLog {
     }
 }
 
+fn missing(global_seq: u64) -> StoreError {
+    StoreError::Damaged { place: format!("entry {global_seq}"), reason: "it is missing".into() }
+}
+
 pub(super) fn read_entry(global_seq: u64, bytes: &[u8]) -> Result<Entry, StoreError> {
     let place = || format!("entry {global_seq}");
     let entry: Entry = keys::from_cbor(bytes, place)?;
@@ -199,17 +200,23 @@ impl LogStore for SledLog {
     }
 
     fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let Some(from) = after.checked_add(1) else { return Ok(Vec::new()) };
-        let end = keys::entry(self.durable().saturating_add(1));
-        self.rows
-            .range(&keys::entry(from), Some(&end))
-            .take(limit)
-            .map(|item| {
-                let (key, value) = item?;
-                let seq = keys::number(key.get(1..).unwrap_or_default(), || keys::shown(&key))?;
-                read_entry(seq, &value)
-            })
-            .collect()
+        let durable = self.durable();
+        if after >= durable {
+            return Ok(Vec::new());
+        }
+        let (from, end) = (keys::entry(after + 1), keys::entry(durable.saturating_add(1)));
+        let mut entries = Vec::new();
+        for (expected, item) in (after + 1..).zip(self.rows.range(&from, Some(&end)).take(limit)) {
+            let (key, value) = item?;
+            if key != keys::entry(expected) {
+                return Err(missing(expected));
+            }
+            entries.push(read_entry(expected, &value)?);
+        }
+        if entries.is_empty() && limit > 0 {
+            return Err(missing(after + 1));
+        }
+        Ok(entries)
     }
 
     fn read_stream(
@@ -218,15 +225,27 @@ impl LogStore for SledLog {
         from: u64,
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError> {
-        let (from, end) = (keys::in_stream(stream, from), keys::stream_end(stream));
+        let end = keys::stream_end(stream);
         let mut entries = Vec::new();
-        for item in self.rows.range(&from, Some(&end)).take(limit) {
-            let (_, seq) = item?;
-            let seq = keys::number(&seq, || format!("stream {stream}"))?;
+        let rows = self.rows.range(&keys::in_stream(stream, from), Some(&end)).take(limit);
+        for (expected, item) in (from..).zip(rows) {
+            let (key, seq) = item?;
+            let place = || format!("{stream} {expected}");
+            let seq = keys::number(&seq, place)?;
             if seq > self.durable() {
                 break;
             }
-            entries.push(self.entry(seq)?);
+            let entry = self.entry(seq)?;
+            if key != keys::in_stream(stream, expected)
+                || entry.stream != *stream
+                || entry.stream_seq != expected
+            {
+                return Err(StoreError::Damaged {
+                    place: place(),
+                    reason: "it is missing or names another entry".into(),
+                });
+            }
+            entries.push(entry);
         }
         Ok(entries)
     }

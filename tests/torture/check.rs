@@ -1,0 +1,498 @@
+//! After each round: is everything there that was acknowledged, once and in order, and nothing
+//! that was not asked for?
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use fedsx_kernel::Activity;
+use serde_json::Value;
+
+use crate::books::{Ack, Act, Fate, Matter, Pages};
+use crate::foreign::PUBLIC;
+use crate::load::{ACTORS, World, actor_name, secret};
+use crate::peer::Mood;
+use crate::wire::Wire;
+
+/// The token that may operate the instance.
+pub const OPERATOR: &str = "operator";
+/// How long what is owed to the peer may take once the peer is well.
+const SETTLE: Duration = Duration::from_secs(90);
+
+/// What the checks of one life found.
+#[derive(Default)]
+pub struct Findings {
+    pub acknowledged: u64,
+    pub found: u64,
+    pub lost: BTreeSet<String>,
+    pub doubled: BTreeSet<String>,
+    /// What else must not be.
+    pub wrong: BTreeSet<String>,
+    /// Activities that the peer must get, those that it got, and how often it got one again.
+    pub owed: u64,
+    pub arrived: u64,
+    pub again: u64,
+}
+
+impl Findings {
+    pub fn is_well(&self) -> bool {
+        self.lost.is_empty() && self.doubled.is_empty() && self.wrong.is_empty()
+    }
+}
+
+/// One entry of a stream, as served.
+struct Entry {
+    cid: String,
+    activity: Activity,
+}
+
+/// What was in the streams at the last check: it must stay there.
+#[derive(Default)]
+pub struct Checker {
+    outboxes: BTreeMap<usize, Vec<String>>,
+    inboxes: BTreeMap<usize, Vec<String>>,
+    /// Follows that are accepted.
+    accepted: HashSet<String>,
+    pub findings: Findings,
+}
+
+#[derive(Default)]
+struct Counted {
+    acknowledged: u64,
+    found: u64,
+}
+
+/// All streams at one check.
+#[derive(Default)]
+struct Streams {
+    outboxes: BTreeMap<usize, Vec<Entry>>,
+    inboxes: BTreeMap<usize, Vec<Entry>>,
+}
+
+impl Checker {
+    /// Checks everything on the running instance.
+    pub fn check(&mut self, world: &World) -> Result<()> {
+        let wire = Wire::new(&world.base, Duration::from_secs(120));
+        let mut streams = Streams::default();
+        {
+            // An instance that loses an actor must be noticed; one that never had it is well.
+            let exist = &mut world.books.open().exist;
+            for actor in 0..ACTORS {
+                let path = format!("/actors/{}", actor_name(actor));
+                let status = wire.send("GET", &path, None, &[], None)?.status;
+                match (status, exist.contains(&actor)) {
+                    (200, _) => {
+                        exist.insert(actor);
+                    }
+                    (404, false) => {}
+                    (status, _) => {
+                        self.findings
+                            .lost
+                            .insert(format!("{} answers {status}", actor_name(actor)));
+                    }
+                }
+            }
+        }
+        let exist = world.books.open().exist.clone();
+        for actor in exist {
+            let (name, secret) = (actor_name(actor), secret(&actor_name(actor)));
+            let outbox =
+                wire.collection(&format!("/actors/{name}/outbox?since=&limit=200"), &secret)?;
+            streams.outboxes.insert(actor, self.read(&name, outbox));
+            let inbox =
+                wire.collection(&format!("/actors/{name}/inbox?page=true&limit=200"), &secret)?;
+            let mut inbox = self.read(&name, inbox);
+            inbox.reverse();
+            streams.inboxes.insert(actor, inbox);
+        }
+        self.stays(&streams);
+        let mut pages = world.books.open();
+        let mut counted = Counted::default();
+        self.outboxes(&mut pages, &streams, &mut counted);
+        self.inboxes(&pages, &streams, &mut counted);
+        self.numbers(&pages);
+        self.findings.wrong.extend(std::mem::take(&mut pages.odd));
+        self.findings.acknowledged = counted.acknowledged;
+        self.findings.found = counted.found;
+        drop(pages);
+        self.deliveries(world, &wire, &streams)?;
+        Ok(())
+    }
+
+    /// Reads the items of a stream as every receiver does: whole, and with the CID they claim.
+    fn read(&mut self, name: &str, items: Vec<Value>) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for item in items {
+            let id = item.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+            match Activity::from_document(item) {
+                Ok(activity) => {
+                    let cid = activity.cid().to_string();
+                    entries.push(Entry { cid, activity });
+                }
+                Err(error) => {
+                    self.findings.wrong.insert(format!("{name}: {id} is not whole: {error}"));
+                }
+            }
+        }
+        entries
+    }
+
+    /// Streams only grow.
+    fn stays(&mut self, streams: &Streams) {
+        let Findings { lost, doubled, .. } = &mut self.findings;
+        for (kind, before, now) in [
+            ("outbox", &mut self.outboxes, &streams.outboxes),
+            ("inbox", &mut self.inboxes, &streams.inboxes),
+        ] {
+            for (actor, entries) in now {
+                let name = format!("the {kind} of {}", actor_name(*actor));
+                let held = before.entry(*actor).or_default();
+                for (at, cid) in held.iter().enumerate() {
+                    match entries.get(at) {
+                        Some(entry) if entry.cid == *cid => {}
+                        Some(entry) => {
+                            lost.insert(format!("{name} had {cid} at {at}, now {}", entry.cid));
+                        }
+                        None => {
+                            lost.insert(format!("{name} had {cid} at {at}, now it ends before"));
+                        }
+                    }
+                }
+                let mut seen = HashSet::new();
+                for entry in entries {
+                    if !seen.insert(&entry.cid) {
+                        doubled.insert(format!("{name} has {} twice", entry.cid));
+                    }
+                }
+                *held = entries.iter().map(|entry| entry.cid.clone()).collect();
+            }
+        }
+    }
+
+    fn outboxes(&mut self, pages: &mut Pages, streams: &Streams, counted: &mut Counted) {
+        let Findings { lost, doubled, wrong, .. } = &mut self.findings;
+        // Where each marker stands.
+        let mut places: HashMap<String, Vec<(usize, usize)>> = HashMap::new();
+        let known: HashSet<&str> = pages.publishes.iter().map(|p| p.marker.as_str()).collect();
+        for (actor, entries) in &streams.outboxes {
+            let mut accepts = HashSet::new();
+            for (at, entry) in entries.iter().enumerate() {
+                let name =
+                    || format!("{} at {at} in the outbox of {}", entry.cid, actor_name(*actor));
+                if entry.activity.position() != Some((0, at as u64)) {
+                    wrong.insert(format!("{} says {:?}", name(), entry.activity.position()));
+                }
+                if entry.activity.proof().is_none() || !entry.activity.certifies_itself() {
+                    wrong.insert(format!("{} has no proof", name()));
+                }
+                match entry.activity.get("summary").and_then(Value::as_str) {
+                    Some(marker) if known.contains(marker) => {
+                        places.entry(marker.to_owned()).or_default().push((*actor, at));
+                    }
+                    None if entry.activity.kind() == "Accept" => {
+                        let follow = entry.activity.object_id().unwrap_or_default().to_owned();
+                        if !accepts.insert(follow.clone()) {
+                            doubled
+                                .insert(format!("{} answered {follow} twice", actor_name(*actor)));
+                        }
+                        self.accepted.insert(follow);
+                    }
+                    _ => {
+                        wrong.insert(format!("nobody asked for {}", name()));
+                    }
+                }
+            }
+        }
+        for publish in &mut pages.publishes {
+            let found = places.get(&publish.marker).map_or(&[][..], Vec::as_slice);
+            if found.len() > 1 {
+                doubled.insert(format!("{} stands at {found:?}", publish.marker));
+            }
+            let what = || format!("{:?} {}", publish.act, publish.marker);
+            match (&publish.fate, found) {
+                (Fate::Acked(ack), _) => {
+                    counted.acknowledged += 1;
+                    let at = usize::try_from(ack.seq).unwrap_or(usize::MAX);
+                    let entry = streams.outboxes.get(&publish.actor).and_then(|all| all.get(at));
+                    if entry.is_some_and(|entry| entry.cid == ack.cid) {
+                        counted.found += 1;
+                    } else {
+                        lost.insert(format!("{}, acknowledged as {} at {at}", what(), ack.cid));
+                    }
+                }
+                (Fate::Unknown, []) => publish.fate = Fate::Void,
+                (Fate::Unknown, _) => publish.fate = Fate::Found,
+                // With a key it may have been sent again and not been answered.
+                (Fate::Void, [_, ..]) if publish.key.is_some() => publish.fate = Fate::Found,
+                (Fate::Void | Fate::Refused, [_, ..]) => {
+                    wrong.insert(format!("{} came late or was refused", what()));
+                }
+                (Fate::Found, []) => {
+                    lost.insert(format!("{}, which was there without an answer", what()));
+                }
+                _ => {}
+            }
+        }
+        // What was answered before something else was sent comes before it.
+        for (actor, entries) in &streams.outboxes {
+            let by_marker: HashMap<&str, (u64, Option<u64>)> = pages
+                .publishes
+                .iter()
+                .filter(|p| p.actor == *actor)
+                .map(|p| (p.marker.as_str(), (p.sent, acked(&p.fate).map(|ack| ack.at))))
+                .collect();
+            let times = entries.iter().filter_map(|entry| {
+                by_marker.get(entry.activity.get("summary")?.as_str()?).copied()
+            });
+            if let Some(at) = disorder(times) {
+                wrong.insert(format!(
+                    "the outbox of {} is out of order at {at}",
+                    actor_name(*actor)
+                ));
+            }
+        }
+    }
+
+    fn inboxes(&mut self, pages: &Pages, streams: &Streams, counted: &mut Counted) {
+        let Findings { lost, wrong, .. } = &mut self.findings;
+        let mut sets: HashMap<usize, HashSet<&str>> = HashMap::new();
+        for (actor, entries) in &streams.inboxes {
+            sets.insert(*actor, entries.iter().map(|entry| entry.cid.as_str()).collect());
+        }
+        let has = |actor: &usize, cid: &str| sets.get(actor).is_some_and(|set| set.contains(cid));
+        for delivery in &pages.deliveries {
+            if delivery.acked.is_none() {
+                continue;
+            }
+            counted.acknowledged += 1;
+            let missing: Vec<&usize> =
+                delivery.to.iter().filter(|actor| !has(actor, &delivery.cid)).collect();
+            if missing.is_empty() {
+                counted.found += 1;
+            } else {
+                lost.insert(format!("{} in the inboxes of {missing:?}", delivery.id));
+            }
+        }
+        // A publish and the inbox entries of its local recipients are one batch.
+        for publish in &pages.publishes {
+            let (Act::Local(to), Some(ack)) = (&publish.act, acked(&publish.fate)) else {
+                continue;
+            };
+            for actor in to.iter().filter(|actor| !has(actor, &ack.cid)) {
+                lost.insert(format!("{} in the inbox of {}", ack.cid, actor_name(*actor)));
+            }
+        }
+        let times: HashMap<&str, (u64, Option<u64>)> =
+            pages.deliveries.iter().map(|d| (d.cid.as_str(), (d.sent, d.acked))).collect();
+        for (actor, entries) in &streams.inboxes {
+            let known = entries.iter().filter_map(|entry| times.get(entry.cid.as_str()).copied());
+            if let Some(at) = disorder(known) {
+                wrong
+                    .insert(format!("the inbox of {} is out of order at {at}", actor_name(*actor)));
+            }
+        }
+    }
+
+    /// Positions in the whole log rise with time, and none is given twice.
+    fn numbers(&mut self, pages: &Pages) {
+        let mut acks: Vec<(&Ack, u64)> =
+            pages.publishes.iter().filter_map(|p| Some((acked(&p.fate)?, p.sent))).collect();
+        acks.sort_unstable_by_key(|(ack, _)| ack.global_seq);
+        for pair in acks.windows(2) {
+            if let [(one, _), (other, _)] = pair
+                && one.global_seq == other.global_seq
+            {
+                let both = format!("{} and {} at {}", one.cid, other.cid, one.global_seq);
+                self.findings.doubled.insert(both);
+            }
+        }
+        let times = acks.iter().map(|(ack, sent)| (*sent, Some(ack.at)));
+        if let Some(at) = disorder(times) {
+            self.findings.wrong.insert(format!("global_seq is out of order at {at}"));
+        }
+    }
+
+    /// What the peer must get is there, or still on its way.
+    fn deliveries(&mut self, world: &World, wire: &Wire, streams: &Streams) -> Result<()> {
+        let ways = ways(wire)?;
+        let kept = world.peer.kept();
+        let owed = owed(world, streams);
+        let findings = &mut self.findings;
+        findings.owed = owed.len() as u64;
+        findings.arrived = owed.iter().filter(|id| kept.contains_key(*id)).count() as u64;
+        findings.again = kept.values().map(|times| times - 1).sum();
+        for id in &owed {
+            let cid = id.rsplit('/').next().unwrap_or_default();
+            match ways.get(cid).map(String::as_str) {
+                _ if kept.contains_key(id) => {}
+                Some("queued" | "parked") => {}
+                Some(way) => {
+                    findings.lost.insert(format!("{id} is {way}, but the peer has not got it"));
+                }
+                None => {
+                    findings.lost.insert(format!("{id} is owed to the peer, and not queued"));
+                }
+            }
+        }
+        // Nothing leaves before it is durable.
+        let ours: HashSet<&str> =
+            streams.outboxes.values().flatten().map(|entry| entry.activity.id()).collect();
+        for id in kept.keys().filter(|id| id.starts_with(&world.base)) {
+            if !ours.contains(id.as_str()) {
+                findings.wrong.insert(format!("the peer has {id}, which its author has not"));
+            }
+        }
+        Ok(())
+    }
+
+    /// At the end of a life: with the peer up, everything owed arrives, and every Follow that
+    /// stands is answered.
+    pub fn settle(&mut self, world: &World) -> Result<()> {
+        world.peer.set(Mood::Well)?;
+        let wire = Wire::new(&world.base, Duration::from_secs(120));
+        let operator = secret(OPERATOR);
+        let origin = world.foreign.first().map(|foreign| origin(&foreign.id)).unwrap_or_default();
+        let began = Instant::now();
+        loop {
+            let path = format!("/admin/dead-letter/replay?peer={origin}");
+            let answer = wire.send("POST", &path, Some(&operator), &[], Some(b""))?;
+            if answer.status != 200 {
+                bail!("POST {path}: {} {}", answer.status, answer.body);
+            }
+            std::thread::sleep(Duration::from_millis(500));
+            self.check(world)?;
+            let unanswered = self.unanswered(world);
+            if self.findings.arrived == self.findings.owed && unanswered.is_empty() {
+                return Ok(());
+            }
+            if began.elapsed() > SETTLE {
+                let missing = self.findings.owed - self.findings.arrived;
+                if missing > 0 {
+                    let what = format!("{missing} activities did not arrive within {SETTLE:?}");
+                    self.findings.lost.insert(what);
+                }
+                self.findings.lost.extend(unanswered);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Follows that stand, and that the instance has not answered.
+    fn unanswered(&self, world: &World) -> Vec<String> {
+        let pages = world.books.open();
+        pages
+            .followers
+            .values()
+            .filter(|(_, undo)| undo.is_none())
+            .filter_map(|(follow, _)| pages.deliveries.get(*follow))
+            .filter(|follow| follow.acked.is_some() && !self.accepted.contains(&follow.id))
+            .map(|follow| format!("{} is not answered", follow.id))
+            .collect()
+    }
+}
+
+fn acked(fate: &Fate) -> Option<&Ack> {
+    match fate {
+        Fate::Acked(ack) => Some(ack),
+        _ => None,
+    }
+}
+
+/// The first place, of items given as (sent, acknowledged), at which one stands behind another
+/// that was not even sent when the first was acknowledged.
+fn disorder(times: impl Iterator<Item = (u64, Option<u64>)>) -> Option<usize> {
+    let mut latest = 0;
+    for (at, (sent, acked)) in times.enumerate() {
+        if acked.is_some_and(|acked| acked < latest) {
+            return Some(at);
+        }
+        latest = latest.max(sent);
+    }
+    None
+}
+
+fn origin(id: &str) -> String {
+    fedsx_kernel::address::origin_of(id).unwrap_or_default()
+}
+
+/// Where each activity is on its way to the peer, by CID.
+fn ways(wire: &Wire) -> Result<HashMap<String, String>> {
+    let operator = secret(OPERATOR);
+    let mut ways = HashMap::new();
+    let mut after = String::new();
+    loop {
+        let path = format!("/projections/delivery-state?limit=1000{after}");
+        let page = wire.get(&path, Some(&operator))?;
+        let items = page.get("items").and_then(Value::as_array).context("items")?;
+        for item in items {
+            let text = |name: &str| {
+                let value = item.get("value").and_then(|value| value.get(name));
+                value.and_then(Value::as_str).unwrap_or_default().to_owned()
+            };
+            ways.insert(text("cid"), text("status"));
+        }
+        match page.get("next").and_then(Value::as_str) {
+            Some(next) => after = format!("&after={}", escape(next)),
+            None => return Ok(ways),
+        }
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+/// The ids of the activities that the peer must get: those addressed to its actors, and public
+/// ones that were acknowledged while an accepted Follow by one of its actors stood. In between,
+/// when nobody outside can know whether a Follow counted yet, nothing is demanded.
+fn owed(world: &World, streams: &Streams) -> BTreeSet<String> {
+    let pages = world.books.open();
+    let by_marker: HashMap<&str, &Ack> =
+        pages.publishes.iter().filter_map(|p| Some((p.marker.as_str(), acked(&p.fate)?))).collect();
+    let mut undone: HashMap<usize, u64> = HashMap::new();
+    for delivery in &pages.deliveries {
+        if let Matter::Undo(follow) = delivery.matter {
+            undone.insert(follow, delivery.sent);
+        }
+    }
+    let mut owed = BTreeSet::new();
+    for (actor, entries) in &streams.outboxes {
+        let accepts: HashMap<&str, usize> = entries
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| entry.activity.kind() == "Accept")
+            .filter_map(|(at, entry)| Some((entry.activity.object_id()?, at)))
+            .collect();
+        // From which position on, and until when, the actor had a follower.
+        let spans: Vec<(usize, u64)> = pages
+            .deliveries
+            .iter()
+            .enumerate()
+            .filter(|(_, delivery)| delivery.matter == Matter::Follow(*actor))
+            .filter_map(|(index, delivery)| {
+                let until = undone.get(&index).copied().unwrap_or(u64::MAX);
+                Some((*accepts.get(delivery.id.as_str())?, until))
+            })
+            .collect();
+        for (at, entry) in entries.iter().enumerate() {
+            let audience = entry.activity.audience();
+            let direct =
+                world.foreign.iter().any(|foreign| audience.contains(&foreign.id.as_str()));
+            let marker = entry.activity.get("summary").and_then(Value::as_str);
+            let ack = marker.and_then(|marker| by_marker.get(marker));
+            let public = audience.contains(&PUBLIC)
+                && ack.is_some_and(|ack| {
+                    spans.iter().any(|(from, until)| *from < at && ack.at < *until)
+                });
+            if direct || public {
+                owed.insert(entry.activity.id().to_owned());
+            }
+        }
+    }
+    owed
+}
