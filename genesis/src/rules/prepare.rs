@@ -123,7 +123,8 @@ impl Draft {
                 self.also_to(&author);
             }
         } else {
-            let id = references::target(with, named)?;
+            let names_actor = matches!(kind, "Follow" | "Block" | "Flag" | "Move");
+            let id = references::target(with, named, names_actor)?;
             self.content.insert("object".into(), id.into());
         }
         if kind == "Follow" {

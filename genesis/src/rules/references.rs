@@ -55,9 +55,14 @@ pub(super) fn actor_id(with: &Preparing<'_>, text: &str) -> String {
     }
 }
 
-/// What a text in `object` names: the id of a local actor by its name, else an http(s) URL.
-pub(super) fn target(with: &Preparing<'_>, text: &str) -> Result<String, Refusal> {
-    let id = actor_id(with, text);
+/// What a text in `object` names: an http(s) URL, or a local actor by its name where the verb is
+/// about actors.
+pub(super) fn target(
+    with: &Preparing<'_>,
+    text: &str,
+    names_actor: bool,
+) -> Result<String, Refusal> {
+    let id = if names_actor { actor_id(with, text) } else { text.to_owned() };
     if fedsx_kernel::address::origin_of(&id).is_some() {
         return Ok(id);
     }

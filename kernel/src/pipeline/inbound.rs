@@ -329,6 +329,9 @@ impl Keys<'_> {
             if !perhaps_news || !self.refresh().await? {
                 return Err(match error {
                     HistoryError::UnknownKey { .. } => self.unknown(key_id),
+                    HistoryError::WrongPurpose(_) => {
+                        Refusal::new(Problem::NotAuthorised, error.to_string())
+                    }
                     other => bad(&other.to_string()),
                 });
             }
