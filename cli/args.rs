@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::archive::{ExportArgs, ImportArgs};
 use crate::backup::BackupArgs;
 use crate::config::ServeArgs;
+use crate::log::LogArgs;
 use crate::restore::RestoreArgs;
 
 /// A federated, event-sourced actor kernel.
@@ -22,22 +24,31 @@ pub struct Cli {
 pub enum Command {
     /// Run an instance.
     Serve(Box<ServeArgs>),
-    /// Check everything that a data directory holds (offline).
+    /// Check everything that a data directory (offline) or an exported actor holds.
     Verify(VerifyArgs),
+    /// Write everything of one actor into a file (CAR) that needs no fedsx to be read (offline).
+    Export(ExportArgs),
+    /// Append an exported actor to a data directory of the same instance (offline).
+    Import(ImportArgs),
     /// Copy everything of an instance into a directory, while it runs or offline.
     Backup(BackupArgs),
     /// Make a data directory of a backup; its epoch rises.
     Restore(RestoreArgs),
     /// Look after the genesis bundle.
     Genesis(GenesisArgs),
+    /// Check an actor's Merkle log, or compute the own ones anew.
+    Log(LogArgs),
 }
 
 /// Options of `fedsx verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// The data directory; no server may be running on it.
-    #[arg(long, env = "FEDSX_DATA", value_name = "DIR")]
-    pub data: PathBuf,
+    #[arg(long, env = "FEDSX_DATA", value_name = "DIR", required_unless_present = "file")]
+    pub data: Option<PathBuf>,
+    /// An exported actor (CAR), to be checked in place of a data directory.
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
     /// Print the counts as JSON.
     #[arg(long)]
     pub json: bool,

@@ -238,17 +238,26 @@ pub fn copy_master_key(from: &Path, directory: &Path) -> io::Result<()> {
     write_durably(&directory.join(MASTER_KEY_FILE), &content, 0o600)
 }
 
+/// The master key where there is one; none is made.
+pub fn existing_master_key(directory: &Path) -> Result<Option<MasterKey>> {
+    if let Ok(text) = std::env::var(MASTER_KEY_VARIABLE) {
+        return MasterKey::from_hex(&text).map(Some).context(MASTER_KEY_VARIABLE);
+    }
+    let path = directory.join(MASTER_KEY_FILE);
+    if path.exists() { Ok(Some(MasterKey::load(&path)?)) } else { Ok(None) }
+}
+
 /// The master key: from the environment, else from its file, which is made at the first start.
 pub fn master_key(
     directory: &Path,
     storage: &dyn Storage,
     random: &dyn Random,
 ) -> Result<MasterKey> {
-    if let Ok(text) = std::env::var(MASTER_KEY_VARIABLE) {
-        return MasterKey::from_hex(&text).context(MASTER_KEY_VARIABLE);
+    if let Some(key) = existing_master_key(directory)? {
+        return Ok(key);
     }
     let path = directory.join(MASTER_KEY_FILE);
-    if !path.exists() && KeyRing::holds_any(storage.ledgers().as_ref())? {
+    if KeyRing::holds_any(storage.ledgers().as_ref())? {
         bail!(
             "{} is missing, and private keys are sealed with it: put it back (mode 0600), or give \
              it by {MASTER_KEY_VARIABLE}",

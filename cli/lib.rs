@@ -1,11 +1,13 @@
 //! A fedsx node put together, and the commands of the `fedsx` program.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod args;
 pub mod backup;
 pub mod config;
 pub mod data;
 pub mod genesis;
+pub mod log;
 pub mod node;
 pub mod progress;
 pub mod restore;

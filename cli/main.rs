@@ -4,16 +4,19 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use fedsx::args::{Cli, Command};
-use fedsx::{backup, genesis, restore, serve, verify};
+use fedsx::{archive, backup, genesis, log, restore, serve, verify};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Serve(args) => serve::run(*args),
         Command::Verify(args) => verify::run(&args),
+        Command::Export(args) => archive::export(&args),
+        Command::Import(args) => archive::import(&args),
         Command::Backup(args) => backup::run(&args),
         Command::Restore(args) => restore::run(&args),
         Command::Genesis(args) => genesis::run(&args),
+        Command::Log(args) => log::run(&args),
     };
     match result {
         Ok(code) => code,

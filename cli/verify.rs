@@ -1,6 +1,6 @@
 //! `fedsx verify`: everything that a data directory holds, checked offline.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use fedsx_genesis::GenesisRules;
 use fedsx_kernel::keys::KeyHistory;
 use fedsx_kernel::log::{LogStore, Record, SledStorage, Storage, Stream};
+use fedsx_kernel::merkle::{CheckedTree, TreeChecks};
 use fedsx_kernel::proof::Suites;
 use fedsx_kernel::rules::Rules;
 use fedsx_kernel::state::{MemoryState, Overlay};
@@ -17,7 +18,7 @@ use fedsx_projections::{Context, builtin, stored_digest};
 use serde::Serialize;
 
 use crate::args::VerifyArgs;
-use crate::data;
+use crate::{archive, data};
 
 /// Entries read at once.
 const PAGE: usize = 512;
@@ -41,16 +42,22 @@ pub struct Counts {
     pub admission: u64,
     /// Projections whose digest equals a rebuild.
     pub projections: u64,
+    /// The Merkle tree of each outbox, computed from the log; kept tiles are equal.
+    pub trees: BTreeMap<Stream, CheckedTree>,
 }
 
 /// Runs the command.
 pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
-    if !args.data.join("format").exists() {
-        bail!("{} is not a data directory of fedsx", args.data.display());
+    if let Some(file) = &args.file {
+        return archive::verify(file, args.json);
     }
-    let base = data::recorded_base(&args.data)?
-        .with_context(|| format!("{} does not say whose it is", args.data.display()))?;
-    let storage = match SledStorage::open(&args.data) {
+    let directory = args.data.as_deref().context("say what to check: --data DIR or FILE")?;
+    if !directory.join("format").exists() {
+        bail!("{} is not a data directory of fedsx", directory.display());
+    }
+    let base = data::recorded_base(directory)?
+        .with_context(|| format!("{} does not say whose it is", directory.display()))?;
+    let storage = match SledStorage::open(directory) {
         Ok(storage) => storage,
         Err(error @ fedsx_kernel::log::OpenError::InUse(_)) => return Err(error.into()),
         Err(error) => {
@@ -66,7 +73,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
         Ok(counts) => {
             println!(
                 "verified: {} entries in {} streams, {} activities ({} by proof, {} attested), {} \
-                 local records, {} admission entries, {} projections equal their rebuild",
+                 local records, {} admission entries, {} projections equal their rebuild, {} Merkle trees",
                 counts.entries,
                 counts.streams,
                 counts.activities,
@@ -74,7 +81,8 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
                 counts.attested,
                 counts.local,
                 counts.admission,
-                counts.projections
+                counts.projections,
+                counts.trees.len()
             );
             Ok(ExitCode::SUCCESS)
         }
@@ -87,7 +95,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
 
 /// Checks the log, its admission state and its projections.
 pub fn verify(storage: &SledStorage, base: &Base) -> Result<Counts> {
-    let store = storage.log();
+    let (store, ledgers) = (storage.log(), storage.ledgers());
     let rules = GenesisRules::new(base.clone(), "instance".parse()?);
     let mut checker = Checker {
         store: &*store,
@@ -95,6 +103,7 @@ pub fn verify(storage: &SledStorage, base: &Base) -> Result<Counts> {
         base,
         suites: Suites::standard(),
         lengths: HashMap::new(),
+        trees: TreeChecks::new(&*ledgers),
         state: MemoryState::default(),
         counts: Counts::default(),
     };
@@ -116,6 +125,7 @@ pub fn verify(storage: &SledStorage, base: &Base) -> Result<Counts> {
     checker.streams()?;
     checker.admission()?;
     let mut counts = checker.counts;
+    counts.trees = checker.trees.finish().context("fedsx log rebuild computes it anew")?;
     counts.projections = projections(storage, base)?;
     Ok(counts)
 }
@@ -126,6 +136,7 @@ struct Checker<'a> {
     base: &'a Base,
     suites: Suites,
     lengths: HashMap<Stream, u64>,
+    trees: TreeChecks<'a>,
     state: MemoryState,
     counts: Counts,
 }
@@ -141,6 +152,7 @@ impl Checker<'_> {
         if self.store.position(&entry.stream, &entry.cid)? != Some(entry.stream_seq) {
             bail!("the index of positions does not name it");
         }
+        self.trees.entry(&entry).context("fedsx log rebuild computes it anew")?;
         if !entry.first {
             return Ok(());
         }

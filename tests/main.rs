@@ -27,6 +27,7 @@ mod follow_lifecycle;
 mod http_multi_actor;
 mod inbox;
 mod key_rotation;
+mod merkle;
 mod nx_kernel_multi;
 mod rich_verbs;
 mod smoke_federate;

@@ -72,11 +72,9 @@ impl<'a> Entries<'a> {
                 );
                 return Ok(None);
             };
-            let place = || format!("chunk {} of the {}", self.next_chunk, self.stream);
-            let chunk = self.chunk(link).with_context(place)?;
+            let place = format!("chunk {} of the {}", self.next_chunk, self.stream);
             self.next_chunk += 1;
-            self.unpack(chunk)
-                .with_context(|| format!("chunk {} of the {}", self.next_chunk - 1, self.stream))?;
+            self.chunk(link).and_then(|chunk| self.unpack(chunk)).context(place)?;
         }
         let Some((cid, meta, stub)) = self.waiting.pop_front() else { return Ok(None) };
         let position = self.position;
@@ -120,8 +118,8 @@ impl<'a> Entries<'a> {
         }
         self.proofs = proofs;
         for (author, keys) in authors {
-            let keys = KeyHistory::try_from(keys)
-                .with_context(|| format!("the keys of {author}"))?;
+            let keys =
+                KeyHistory::try_from(keys).with_context(|| format!("the keys of {author}"))?;
             self.authors.entry(author).or_insert(keys);
         }
         Ok(())

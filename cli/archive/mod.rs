@@ -9,7 +9,7 @@ pub mod car;
 mod chunks;
 mod entries;
 mod export;
-mod format;
+pub mod format;
 mod import;
 mod verify;
 
@@ -20,7 +20,7 @@ use fedsx_kernel::ActorName;
 
 pub use chunks::ChunkWriter;
 pub use format::{Checkpoint, Chunk, Erased, FORMAT, Root, StreamList, Streams, VERSION};
-pub use verify::{Failure, Verified};
+pub use verify::Verified;
 
 /// Options of `fedsx export`.
 #[derive(Debug, Args)]

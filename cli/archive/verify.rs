@@ -231,15 +231,17 @@ impl<'a> Statements<'a> {
         let head = proof::head(activity.document())?.context("it has no proof")?;
         let (method, order) = (head.verification_method.as_str(), activity.order());
         let about_itself = actor_keys::concerns_author(activity);
-        let rotates = about_itself
-            && activity.kind() == "Update"
-            && actor_keys::rotation(activity).is_some();
+        let rotates =
+            about_itself && activity.kind() == "Update" && actor_keys::rotation(activity).is_some();
         // A Create is signed by a key that it introduces, all else by one from before.
-        let before = self.known.keys.clone();
+        let before = about_itself.then(|| self.known.keys.clone());
         if about_itself {
             self.fold(activity)?;
         }
-        let keys = if before.all().is_empty() { &self.known.keys } else { &before };
+        let keys = match &before {
+            Some(before) if !before.all().is_empty() => before,
+            _ => &self.known.keys,
+        };
         let key = if rotates {
             keys.may_rotate(method, order)?
         } else {

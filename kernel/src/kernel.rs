@@ -213,7 +213,10 @@ impl Kernel {
 
 impl From<RingError> for Refusal {
     fn from(error: RingError) -> Self {
-        Refusal::new(Problem::Internal, error.to_string())
+        match error {
+            RingError::Store(error) => error.into(),
+            other => Refusal::new(Problem::Internal, other.to_string()),
+        }
     }
 }
 

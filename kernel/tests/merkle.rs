@@ -8,13 +8,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fedsx_kernel::Cid;
+use fedsx_kernel::activity::Body;
 use fedsx_kernel::keys::{Algorithm, SecretKey};
-use fedsx_kernel::log::{Batch, Entry, LogStore, MemoryStorage, Meta, Storage, Stream};
+use fedsx_kernel::log::{Batch, Entry, LogStore, MemoryStorage, Meta, Storage, StoreError, Stream};
 use fedsx_kernel::merkle::node::{self, Node, Nodes, compact_range};
 use fedsx_kernel::merkle::note::{Note, NoteError, VerifierKey};
 use fedsx_kernel::merkle::{
-    Checkpoint, CheckpointError, Frontier, InvalidProof, Level, TileAddress, Tree, TreeCheck,
-    TreeError, TreeHash, check_strays, durable_size, origin_of_log, verify_consistency,
+    CheckedTree, Checkpoint, CheckpointError, Frontier, InvalidProof, Level, TileAddress, Tree,
+    TreeChecks, TreeError, TreeHash, durable_size, origin_of_log, verify_consistency,
     verify_inclusion,
 };
 use fedsx_kernel::runtime::SeededRandom;
@@ -459,17 +460,19 @@ impl Outbox {
         let (head, local) = (log.head().unwrap(), log.stream_len(&Stream::Local).unwrap());
         for n in 0..count as u64 {
             let seq = self.cids.len() as u64;
-            let cid = Cid::of_block(format!("{kind} {seq}").as_bytes());
-            let entry = |stream: Stream, stream_seq, global_seq| Entry {
+            let block = format!("{kind} {seq}").into_bytes();
+            let cid = Cid::of_block(&block);
+            let entry = |stream: Stream, stream_seq, global_seq, first| Entry {
                 global_seq,
                 stream,
                 stream_seq,
                 cid,
-                first: true,
+                first,
                 meta: Meta::default(),
             };
-            batch.entries.push(entry(Stream::Local, local + n, head + 2 * n + 1));
-            batch.entries.push(entry(self.stream.clone(), seq, head + 2 * n + 2));
+            batch.entries.push(entry(Stream::Local, local + n, head + 2 * n + 1, true));
+            batch.entries.push(entry(self.stream.clone(), seq, head + 2 * n + 2, false));
+            batch.bodies.push((cid, Body { block, certifies_itself: false, proof: None }, None));
             self.cids.push(cid);
         }
         log.append(&batch).unwrap();
@@ -485,16 +488,13 @@ impl Outbox {
     }
 
     /// What `fedsx verify` does.
-    fn check(&self) -> Result<BTreeMap<Stream, fedsx_kernel::merkle::CheckedTree>, String> {
-        let table = self.storage.ledgers();
-        let text = |error: fedsx_kernel::log::StoreError| error.to_string();
-        let mut check = TreeCheck::new(table.as_ref(), self.stream.clone()).map_err(text)?;
-        for cid in &self.cids {
-            check.push(cid).map_err(text)?;
+    fn check(&self) -> Result<BTreeMap<Stream, CheckedTree>, StoreError> {
+        let (log, table) = (self.storage.log(), self.storage.ledgers());
+        let mut checks = TreeChecks::new(table.as_ref());
+        for entry in log.read(0, usize::MAX)? {
+            checks.entry(&entry)?;
         }
-        let trees = BTreeMap::from([(self.stream.clone(), check.finish().map_err(text)?)]);
-        check_strays(table.as_ref(), &trees).map_err(text)?;
-        Ok(trees)
+        checks.finish()
     }
 }
 

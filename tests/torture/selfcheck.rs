@@ -22,8 +22,8 @@ pub fn scribble(directory: &Path) -> Result<()> {
     let within = |name: &str| directory.join(name);
     let sync_names = || File::open(directory).and_then(|names| names.sync_all());
     // Durable: its name and its content.
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true);
-    let kept = file.clone().open(within("kept"))?;
+    let mut options = OpenOptions::new();
+    let kept = options.read(true).write(true).create(true).truncate(true).open(within("kept"))?;
     kept.write_all_at(&vec![1; LENGTH], 0)?;
     kept.sync_data()?;
     fs::write(within("old"), "old")?;

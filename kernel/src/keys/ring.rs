@@ -57,6 +57,11 @@ impl KeyRing {
             .map_err(|source| RingError::Vault { id: id.to_owned(), source })
     }
 
+    /// Whether a ledger holds the private half of a key.
+    pub fn holds(ledger: &dyn Table, id: &str) -> Result<bool, StoreError> {
+        Ok(ledger.get(&place(id))?.is_some())
+    }
+
     /// Whether a ledger holds any sealed key.
     pub fn holds_any(ledger: &dyn Table) -> Result<bool, StoreError> {
         Ok(!ledger.scan(&place(""), None, 1)?.is_empty())

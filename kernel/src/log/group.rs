@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::entry::{Entry, Meta, Record, Stream};
-use super::service::AppendError;
+use super::errors::AppendError;
 use super::store::{Batch, LogStore, OnceValue};
 use crate::activity::Activity;
 use crate::address::ActorName;
@@ -84,6 +84,7 @@ pub(super) struct Group<'a> {
     bodies: HashMap<Cid, u64>,
     ids: HashMap<String, Cid>,
     once: HashMap<String, OnceValue>,
+    bytes: usize,
 }
 
 /// Committed state with the writes of the group on top.
@@ -123,12 +124,18 @@ impl<'a> Group<'a> {
             bodies: HashMap::new(),
             ids: HashMap::new(),
             once: HashMap::new(),
+            bytes: 0,
         })
     }
 
     pub(super) fn into_batch(mut self) -> Batch {
         self.batch.state = self.state.writes;
         self.batch
+    }
+
+    /// Bytes of the bodies in the batch.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Plans one append. What it returns holds once the batch is committed; an error leaves the
@@ -206,6 +213,7 @@ impl<'a> Group<'a> {
             if let Some(id) = &foreign_id {
                 self.ids.insert(id.clone(), cid);
             }
+            self.bytes += body.block.len() + body.proof.as_ref().map_or(0, String::len);
             self.batch.bodies.push((cid, body, foreign_id));
         }
         if let Some(once) = once {

@@ -3,6 +3,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::Value;
 
+use super::check::{self, Known};
 use super::entry::{Entry, Stream};
 use super::store::{Batch, LogStore, OnceValue, Pairs, Storage, StoreError, Table, TableWrite};
 use crate::activity::Body;
@@ -79,9 +80,7 @@ impl MemoryLog {
 impl LogStore for MemoryLog {
     fn append(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
-        check_continues(&batch.entries, content.entries.len() as u64, |stream| {
-            Ok(content.streams.get(stream).map_or(0, |seqs| seqs.len() as u64))
-        })?;
+        check::continues(batch, &*content)?;
         for (cid, body, id) in &batch.bodies {
             content.bodies.insert(*cid, body.clone());
             if let Some(id) = id {
@@ -161,27 +160,26 @@ impl LogStore for MemoryLog {
     }
 }
 
-/// Refuses entries that would leave a hole in the log or in a stream, or double a place.
-pub(super) fn check_continues(
-    entries: &[Entry],
-    head: u64,
-    stream_len: impl Fn(&Stream) -> Result<u64, StoreError>,
-) -> Result<(), StoreError> {
-    let mut next: HashMap<&Stream, u64> = HashMap::new();
-    for (next_global, entry) in (head + 1..).zip(entries) {
-        let expected = match next.get(&entry.stream) {
-            Some(seq) => *seq,
-            None => stream_len(&entry.stream)?,
-        };
-        if entry.global_seq != next_global || entry.stream_seq != expected {
-            return Err(StoreError::NotContinuous(format!(
-                "{} {} at {}, expected {expected} at {next_global}",
-                entry.stream, entry.stream_seq, entry.global_seq
-            )));
-        }
-        next.insert(&entry.stream, expected + 1);
+impl Known for Content {
+    fn head(&self) -> Result<u64, StoreError> {
+        Ok(self.entries.len() as u64)
     }
-    Ok(())
+
+    fn stream_len(&self, stream: &Stream) -> Result<u64, StoreError> {
+        Ok(self.streams.get(stream).map_or(0, |seqs| seqs.len() as u64))
+    }
+
+    fn is_in(&self, stream: &Stream, cid: &Cid) -> Result<bool, StoreError> {
+        Ok(self.positions.contains_key(&(stream.clone(), *cid)))
+    }
+
+    fn holds(&self, cid: &Cid) -> Result<bool, StoreError> {
+        Ok(self.first.contains_key(cid))
+    }
+
+    fn used(&self, once: &str) -> Result<bool, StoreError> {
+        Ok(self.once.contains_key(once))
+    }
 }
 
 #[derive(Default)]

@@ -5,7 +5,9 @@
 //! stands at most once in a stream, and `global_seq` only rises, from 1. [`Log`] is the service
 //! on top of a [`LogStore`]: one writer that commits in groups, and readers.
 
+mod check;
 mod entry;
+mod errors;
 mod group;
 mod head;
 mod memory;
@@ -13,12 +15,17 @@ mod service;
 mod sled_store;
 mod snapshot;
 mod store;
+mod writer;
 
 pub use entry::{Entry, Meta, Record, Stream, StreamError};
+pub use errors::AppendError;
 pub use group::{Append, Appended, Guard, Once, Place};
 pub use head::{Head, HeadError, HeadFile};
 pub use memory::MemoryStorage;
-pub use service::{AppendError, Log, LogOptions, Pending};
-pub use sled_store::{OpenError, SledStorage};
+pub use service::{Log, LogOptions, Pending};
+pub use sled_store::{
+    Device, Disk, FORMAT, FirstDamage, OpenError, Salvage, SalvageError, Salvaged, SledOptions,
+    SledStorage, StreamKept,
+};
 pub use snapshot::{BackupError, Copied, Progress};
 pub use store::{Batch, LogStore, OnceValue, Pairs, Storage, StoreError, Table, TableWrite};

@@ -1,109 +1,22 @@
-use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::sync::Cache;
-use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::entry::{Entry, Record, Stream};
-use super::group::{Append, Appended, Group};
-use super::head::{Head, HeadFile};
-use super::store::{LogStore, OnceValue, Storage, StoreError};
+use super::errors::AppendError;
+use super::group::{Append, Appended};
+use super::head::HeadFile;
+use super::store::{LogStore, Storage, StoreError};
+use super::writer::{Request, Writer};
 use crate::activity::Activity;
 use crate::cid::Cid;
-use crate::refusal::{Problem, Refusal};
 use crate::rules::Rules;
 use crate::runtime::Runtime;
-use crate::state::{StateError, StateView};
-
-/// Why nothing was appended.
-#[derive(Clone, Debug, Error)]
-#[non_exhaustive]
-pub enum AppendError {
-    /// The last check refused it.
-    #[error(transparent)]
-    Refused(Refusal),
-    /// Another append took the position: an earlier one of this author failed or came between.
-    #[error("the outbox is at {found}, not at {expected}")]
-    Position {
-        /// Where the append belongs.
-        expected: u64,
-        /// Where the outbox is.
-        found: u64,
-    },
-    /// The once key was used before.
-    #[error("the once key was used for {}", .0.cid)]
-    OnceTaken(Box<OnceValue>),
-    /// Another version of this foreign id is held; the first one wins.
-    #[error("{id} is held as {held}")]
-    OtherVersion {
-        /// The id.
-        id: String,
-        /// What is held under it.
-        held: Cid,
-    },
-    /// Nobody here is addressed by it or follows its author.
-    #[error("it concerns nobody here")]
-    NobodyConcerned,
-    /// The body cannot be encoded.
-    #[error("the body cannot be stored: {0}")]
-    Unstorable(String),
-    /// Too many appends wait.
-    #[error("too many appends wait for the log")]
-    Busy,
-    /// The writer is gone.
-    #[error("the log is closed")]
-    Closed,
-    /// Admission state could not be read.
-    #[error("{0}")]
-    State(String),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl From<StateError> for AppendError {
-    fn from(error: StateError) -> Self {
-        Self::State(error.to_string())
-    }
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        let problem = match &error {
-            StoreError::Full(_) => Problem::StorageFull,
-            StoreError::Poisoned(_) => Problem::StorePoisoned,
-            _ => Problem::Internal,
-        };
-        Refusal::new(problem, error.to_string())
-    }
-}
-
-impl From<StateError> for Refusal {
-    fn from(error: StateError) -> Self {
-        Refusal::new(Problem::Internal, error.to_string())
-    }
-}
-
-impl From<AppendError> for Refusal {
-    fn from(error: AppendError) -> Self {
-        match error {
-            AppendError::Refused(refusal) => refusal,
-            AppendError::Store(error) => error.into(),
-            AppendError::Busy => Refusal::new(Problem::Busy, error.to_string()),
-            AppendError::Position { .. } => Refusal::new(Problem::Conflict, error.to_string()),
-            AppendError::OnceTaken(_) => {
-                Refusal::new(Problem::IdempotencyConflict, error.to_string())
-            }
-            AppendError::Unstorable(_) => Refusal::new(Problem::InvalidActivity, error.to_string()),
-            AppendError::NobodyConcerned => Refusal::new(Problem::UnknownActor, error.to_string()),
-            other => Refusal::new(Problem::Internal, other.to_string()),
-        }
-    }
-}
+use crate::state::StateView;
 
 /// Configuration of the log.
 #[derive(Clone, Debug)]
@@ -140,12 +53,6 @@ impl Pending {
     pub async fn committed(self) -> Result<Appended, AppendError> {
         self.0.await.unwrap_or(Err(AppendError::Closed))
     }
-}
-
-enum Request {
-    Append(Box<Append>, oneshot::Sender<Result<Appended, AppendError>>),
-    Sync(oneshot::Sender<Result<(), StoreError>>),
-    Close(oneshot::Sender<()>),
 }
 
 /// The log of a node: a handle that is cheap to clone.
@@ -318,202 +225,5 @@ impl Log {
             reason: format!("the body {} is missing", entry.cid),
         })?;
         Ok(Record { entry, activity })
-    }
-}
-
-struct Writer {
-    storage: Arc<dyn Storage>,
-    store: Arc<dyn LogStore>,
-    rules: Arc<dyn Rules>,
-    runtime: Runtime,
-    head: watch::Sender<u64>,
-    cache: Cache<Cid, Arc<Activity>>,
-    poisoned: Option<StoreError>,
-    head_file: Option<HeadFile>,
-    head_delay: Duration,
-    commits: Arc<AtomicU64>,
-}
-
-type AppendResult = Result<Appended, AppendError>;
-type Answer = oneshot::Sender<AppendResult>;
-type Appends = Vec<(Append, Answer)>;
-
-struct Committed {
-    answers: Vec<(AppendResult, Answer)>,
-    syncs: Vec<oneshot::Sender<Result<(), StoreError>>>,
-    outcome: Result<Option<Head>, StoreError>,
-}
-
-impl Writer {
-    async fn run(mut self, mut requests: mpsc::Receiver<Request>, most: usize) {
-        let mut noted_later: Option<Head> = None;
-        let mut note_at = tokio::time::Instant::now();
-        loop {
-            let first = if noted_later.is_some() {
-                tokio::select! {
-                    request = requests.recv() => request,
-                    () = tokio::time::sleep_until(note_at) => {
-                        self.note(noted_later.take()).await;
-                        continue;
-                    }
-                }
-            } else {
-                requests.recv().await
-            };
-            let Some(first) = first else { break };
-            let mut group = VecDeque::from([first]);
-            while group.len() < most {
-                match requests.try_recv() {
-                    Ok(request) => group.push_back(request),
-                    Err(_) => break,
-                }
-            }
-            let (mut appends, mut syncs, mut closing) = (Vec::new(), Vec::new(), None);
-            for request in group {
-                match request {
-                    Request::Append(append, answer) => appends.push((*append, answer)),
-                    Request::Sync(answer) => syncs.push(answer),
-                    Request::Close(answer) => closing = Some(answer),
-                }
-            }
-            let head = self.commit(appends, syncs).await;
-            if let Some(head) = head {
-                if noted_later.is_none() {
-                    note_at = tokio::time::Instant::now() + self.head_delay;
-                }
-                noted_later = Some(head);
-            }
-            if let Some(answer) = closing {
-                self.note(noted_later.take()).await;
-                requests.close();
-                // The closer may have stopped waiting.
-                let _ = answer.send(());
-                break;
-            }
-        }
-        self.note(noted_later.take()).await;
-    }
-
-    async fn commit(
-        &mut self,
-        appends: Appends,
-        syncs: Vec<oneshot::Sender<Result<(), StoreError>>>,
-    ) -> Option<Head> {
-        if appends.is_empty() && syncs.is_empty() {
-            return None;
-        }
-        if let Some(error) = &self.poisoned {
-            let refuse = || StoreError::Poisoned(error.to_string());
-            for (_, answer) in appends {
-                let _ = answer.send(Err(refuse().into()));
-            }
-            for answer in syncs {
-                let _ = answer.send(Err(refuse()));
-            }
-            return None;
-        }
-        let (storage, store, rules) =
-            (self.storage.clone(), self.store.clone(), self.rules.clone());
-        let cache = self.cache.clone();
-        let work = move || commit_group(&*storage, &*store, &*rules, &cache, appends, syncs);
-        let Ok(committed) = self.runtime.run(work).await else {
-            self.poisoned = Some(StoreError::Io("the writer failed inside a commit".into()));
-            tracing::error!("the log's writer failed; no more writes are taken");
-            return None;
-        };
-        let head = match committed.outcome {
-            Ok(head) => head,
-            Err(error) => {
-                tracing::error!(%error, "a commit failed; no more writes are taken until a restart");
-                self.poisoned = Some(error);
-                None
-            }
-        };
-        if let Some(head) = &head {
-            self.commits.fetch_add(1, Ordering::Relaxed);
-            self.head.send_replace(head.global_seq);
-        }
-        // Whoever stopped waiting does not want the answer; the append stands all the same.
-        for (result, answer) in committed.answers {
-            let _ = answer.send(result);
-        }
-        let synced = self.poisoned.clone().map_or(Ok(()), Err);
-        for answer in committed.syncs {
-            let _ = answer.send(synced.clone());
-        }
-        head
-    }
-
-    async fn note(&mut self, head: Option<Head>) {
-        let (Some(head), Some(file)) = (head, self.head_file.take()) else { return };
-        let done = self.runtime.run(move || {
-            let result = file.write(&head);
-            (file, result)
-        });
-        match done.await {
-            Ok((file, result)) => {
-                if let Err(error) = result {
-                    tracing::error!(%error, "the head could not be noted");
-                }
-                self.head_file = Some(file);
-            }
-            Err(error) => tracing::error!(%error, "the head could not be noted"),
-        }
-    }
-}
-
-fn commit_group(
-    storage: &dyn Storage,
-    store: &dyn LogStore,
-    rules: &dyn Rules,
-    cache: &Cache<Cid, Arc<Activity>>,
-    appends: Appends,
-    syncs: Vec<oneshot::Sender<Result<(), StoreError>>>,
-) -> Committed {
-    let mut answers = Vec::with_capacity(appends.len());
-    let mut group = match Group::new(store, rules) {
-        Ok(group) => group,
-        Err(error) => {
-            let answers =
-                appends.into_iter().map(|(_, answer)| (Err(error.clone()), answer)).collect();
-            return Committed { answers, syncs, outcome: Err(StoreError::Io(error.to_string())) };
-        }
-    };
-    let mut bodies = Vec::new();
-    for (append, answer) in appends {
-        let activity = append.activity.clone();
-        let result = group.plan(append);
-        if result.is_ok() {
-            bodies.push(activity);
-        }
-        answers.push((result, answer));
-    }
-    let batch = group.into_batch();
-    // Only what this batch stores is cached: a held body may have come with another proof.
-    let stored: HashSet<Cid> = batch.bodies.iter().map(|(cid, ..)| *cid).collect();
-    bodies.retain(|activity: &Arc<Activity>| stored.contains(activity.cid()));
-    let head = batch.entries.last().map(|e| Head { global_seq: e.global_seq, root: e.cid });
-    let written = if head.is_some() {
-        store.append(&batch)
-    } else if syncs.is_empty() {
-        Ok(())
-    } else {
-        storage.sync()
-    };
-    match written {
-        Ok(()) => {
-            for activity in bodies {
-                cache.insert(*activity.cid(), activity);
-            }
-            Committed { answers, syncs, outcome: Ok(head) }
-        }
-        Err(error) => {
-            for (result, _) in &mut answers {
-                if result.is_ok() {
-                    *result = Err(AppendError::Store(error.clone()));
-                }
-            }
-            Committed { answers, syncs, outcome: Err(error) }
-        }
     }
 }

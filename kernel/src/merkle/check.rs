@@ -7,10 +7,46 @@ use super::hash::TreeHash;
 use super::kept::{Coverage, Kept, PAGE, ROOT};
 use super::tile::{Level, TileAddress};
 use crate::cid::Cid;
-use crate::log::{StoreError, Stream, Table};
+use crate::log::{Entry, StoreError, Stream, Table};
 
-/// A tree that is computed again leaf by leaf; what is kept of it is compared.
-pub struct TreeCheck<'a> {
+/// The trees of all outboxes, computed again entry by entry; what is kept of them is compared.
+pub struct TreeChecks<'a> {
+    table: &'a dyn Table,
+    trees: BTreeMap<Stream, TreeCheck<'a>>,
+}
+
+impl<'a> TreeChecks<'a> {
+    /// Begins before the first entry of the log.
+    pub fn new(table: &'a dyn Table) -> Self {
+        Self { table, trees: BTreeMap::new() }
+    }
+
+    /// Takes the next entry of the log; those of other streams than outboxes are left aside.
+    pub fn entry(&mut self, entry: &Entry) -> Result<(), StoreError> {
+        if entry.stream.author().is_none() {
+            return Ok(());
+        }
+        if let Some(tree) = self.trees.get_mut(&entry.stream) {
+            return tree.push(&entry.cid);
+        }
+        let mut tree = TreeCheck::new(self.table, entry.stream.clone())?;
+        tree.push(&entry.cid)?;
+        self.trees.insert(entry.stream.clone(), tree);
+        Ok(())
+    }
+
+    /// Ends after the last entry; gives the tree of each outbox.
+    pub fn finish(self) -> Result<BTreeMap<Stream, CheckedTree>, StoreError> {
+        let mut trees = BTreeMap::new();
+        for (stream, tree) in self.trees {
+            trees.insert(stream, tree.finish()?);
+        }
+        check_strays(self.table, &trees)?;
+        Ok(trees)
+    }
+}
+
+struct TreeCheck<'a> {
     table: &'a dyn Table,
     stream: Stream,
     coverage: Option<Coverage>,
@@ -30,14 +66,12 @@ pub struct CheckedTree {
 }
 
 impl<'a> TreeCheck<'a> {
-    /// Begins before the first leaf of a stream.
-    pub fn new(table: &'a dyn Table, stream: Stream) -> Result<Self, StoreError> {
+    fn new(table: &'a dyn Table, stream: Stream) -> Result<Self, StoreError> {
         let coverage = Kept::new(table, &stream).coverage()?;
         Ok(Self { table, stream, coverage, frontier: Frontier::new(), compared: 0 })
     }
 
-    /// Takes the next leaf.
-    pub fn push(&mut self, cid: &Cid) -> Result<(), StoreError> {
+    fn push(&mut self, cid: &Cid) -> Result<(), StoreError> {
         for full in self.frontier.push(TreeHash::leaf(&cid.to_bytes())) {
             self.compare(full.level, full.index, &full.hashes)?;
         }
@@ -50,8 +84,7 @@ impl<'a> TreeCheck<'a> {
         }
     }
 
-    /// Ends after the last leaf.
-    pub fn finish(mut self) -> Result<CheckedTree, StoreError> {
+    fn finish(mut self) -> Result<CheckedTree, StoreError> {
         let size = self.frontier.size();
         if self.covered() > size {
             let reason = format!("it has {} leaves, the log {size}", self.covered());
@@ -92,7 +125,7 @@ impl<'a> TreeCheck<'a> {
 }
 
 /// Refuses kept tiles that belong to none of the checked trees.
-pub fn check_strays(
+fn check_strays(
     table: &dyn Table,
     trees: &BTreeMap<Stream, CheckedTree>,
 ) -> Result<(), StoreError> {

@@ -12,7 +12,7 @@
 //! - [`TileAddress`]: C2SP tlog-tiles. [`note`]: C2SP signed-note. [`Checkpoint`]: C2SP
 //!   tlog-checkpoint.
 //! - [`Tree`]: the tree of one outbox over the stored log, its full tiles kept in the ledgers;
-//!   [`Trees`] is the service over that, [`TreeCheck`] recomputes everything.
+//!   [`Trees`] is the service over that, [`TreeChecks`] recomputes everything.
 //!
 //! Leaves cover every entry, also those that only some may read. A CID tells nothing about what
 //! it names: the hashed block holds 128 random bits of salt, so that nobody can try short texts.
@@ -31,7 +31,7 @@ mod tile;
 mod tree;
 mod verify;
 
-pub use check::{CheckedTree, TreeCheck, check_strays};
+pub use check::{CheckedTree, TreeChecks};
 pub use checkpoint::{Checkpoint, CheckpointError, origin_of_log};
 pub use frontier::{Frontier, FullTile};
 pub use hash::{HashError, TreeHash};

@@ -86,7 +86,7 @@ pub fn durable_size(
 /// Leaves come from the log. Hashes of full tiles never change, so they are kept in the ledgers
 /// and read from there; for the right edge at most 255 leaves are hashed. Where the log does not
 /// have the last covered leaf at its place (it was restored or cut back), what is kept belongs to
-/// another history and is thrown away. [`TreeCheck`](super::TreeCheck) compares every hash.
+/// another history and is thrown away. [`TreeChecks`](super::TreeChecks) compares every hash.
 #[derive(Clone, Copy)]
 pub struct Tree<'a> {
     log: &'a dyn LogStore,

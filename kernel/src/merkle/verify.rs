@@ -26,13 +26,13 @@ struct Climb {
 
 impl Climb {
     /// Whether the next hash of the proof stands on the left.
-    fn from_left(&self) -> bool {
+    fn joins_left(&self) -> bool {
         self.at & 1 == 1 || self.at == self.last
     }
 
     /// Moves up after a hash was joined. On the right edge levels without a sibling are skipped.
     fn up(&mut self) {
-        if self.from_left() {
+        if self.joins_left() {
             while self.at & 1 == 0 && self.at != 0 {
                 self.at >>= 1;
                 self.last >>= 1;
@@ -61,7 +61,7 @@ pub fn verify_inclusion(
         if climb.last == 0 {
             return Err(InvalidProof::Length);
         }
-        hash = if climb.from_left() {
+        hash = if climb.joins_left() {
             TreeHash::node(sibling, &hash)
         } else {
             TreeHash::node(&hash, sibling)
@@ -105,7 +105,7 @@ pub fn verify_consistency(
         if climb.last == 0 {
             return Err(InvalidProof::Length);
         }
-        if climb.from_left() {
+        if climb.joins_left() {
             old = TreeHash::node(sibling, &old);
             new = TreeHash::node(sibling, &new);
         } else {

@@ -98,9 +98,8 @@ impl Room {
         };
         let needed = bytes.saturating_mul(AMPLIFICATION);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |seen: &Seen| {
-            seen.room.saturating_sub(seen.spent) >= floor.saturating_add(needed)
-        };
+        let fits =
+            |seen: &Seen| seen.room.saturating_sub(seen.spent) >= floor.saturating_add(needed);
         let known = writer == Writer::Beside
             && seen.spent.saturating_add(needed) <= RECHECK_BYTES
             && fits(&seen);

@@ -203,13 +203,13 @@ impl Inspection {
     fn has_durable(&self, bytes: &[u8], lsn: u64, from: usize) -> bool {
         let mut at = from.max(raw::SEGMENT_HEADER);
         while at < bytes.len() {
-            let found = raw::message(bytes, at)
-                .filter(|message| message.segment == lsn / SEGMENT_BYTES);
+            let found =
+                raw::message(bytes, at).filter(|message| message.segment == lsn / SEGMENT_BYTES);
             let Some(message) = found else {
                 at += 1;
                 continue;
             };
-            if entries(&message).into_iter().any(|seq| seq <= self.noted) {
+            if added(&message).is_some_and(|seq| seq <= self.noted) {
                 return true;
             }
             at += message.length;
@@ -218,21 +218,13 @@ impl Inspection {
     }
 }
 
-/// The entries that a message holds.
-fn entries(message: &Message<'_>) -> Vec<u64> {
-    let values: Vec<&[u8]> = match message.kind {
-        Kind::Link => match raw::change(message.body) {
-            Some(Change::Set(_, value)) => vec![value],
-            _ => Vec::new(),
-        },
-        Kind::Node => raw::node(message.body)
-            .map(|node| node.rows.into_iter().map(|(_, value)| value).collect())
-            .unwrap_or_default(),
-        _ => Vec::new(),
-    };
-    let entry = |value| match stored(value) {
-        Some(Stored::Whole(value)) => keys::from_cbor::<Entry>(value, String::new).ok(),
-        _ => None,
-    };
-    values.into_iter().filter_map(entry).map(|entry| entry.global_seq).collect()
+/// The entry that a message added to the log. Whole pages do not count: they are written again,
+/// with old entries in them.
+fn added(message: &Message<'_>) -> Option<u64> {
+    if message.kind != Kind::Link {
+        return None;
+    }
+    let Some(Change::Set(_, value)) = raw::change(message.body) else { return None };
+    let Some(Stored::Whole(value)) = stored(value) else { return None };
+    Some(keys::from_cbor::<Entry>(value, String::new).ok()?.global_seq)
 }

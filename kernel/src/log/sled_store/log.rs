@@ -295,10 +295,8 @@ impl LogStore for SledLog {
     fn by_id(&self, id: &str) -> Result<Option<Cid>, StoreError> {
         let key = keys::foreign_id(id);
         let Some(bytes) = self.rows.get(&key)? else { return Ok(None) };
-        let cid = Cid::from_bytes(&bytes).map_err(|e| StoreError::Damaged {
-            place: keys::shown(&key),
-            reason: e.to_string(),
-        })?;
+        let cid = Cid::from_bytes(&bytes)
+            .map_err(|e| StoreError::Damaged { place: keys::shown(&key), reason: e.to_string() })?;
         if self.pending() && self.first_entry(&cid)?.is_none() {
             return Ok(None);
         }

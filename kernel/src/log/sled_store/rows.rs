@@ -179,6 +179,9 @@ pub(super) struct Rows {
     maybe_cut: MaybeCut,
 }
 
+/// A key and its value.
+type Pair = (Vec<u8>, Vec<u8>);
+
 /// Writes as they go into the file.
 pub(super) struct Prepared {
     writes: Vec<TableWrite>,
@@ -237,11 +240,11 @@ impl Rows {
     }
 
     /// The rows from a key on, up to and without another one, in key order.
-    pub(super) fn range(
-        &self,
+    pub(super) fn range<'a>(
+        &'a self,
         from: &[u8],
         to: Option<&[u8]>,
-    ) -> impl DoubleEndedIterator<Item = Result<(Vec<u8>, Vec<u8>), StoreError>> {
+    ) -> impl DoubleEndedIterator<Item = Result<Pair, StoreError>> + use<'a> {
         let from = self.space.row(from);
         let to = to.map_or_else(|| vec![self.space.0 + 1], |to| self.space.row(to));
         // An empty range has its end at its start.
@@ -252,7 +255,7 @@ impl Rows {
     fn pair(
         &self,
         item: sled::Result<(sled::IVec, sled::IVec)>,
-    ) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    ) -> Result<Option<Pair>, StoreError> {
         let (row, bytes) = item.map_err(read_error)?;
         let key = row.get(1..).unwrap_or_default().to_vec();
         let value = match self.value(&key, &bytes)? {

@@ -1,0 +1,215 @@
+//! Opening a data directory: format, lock, damage.
+
+use std::any::Any;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::inspect::{Damage, inspect};
+use crate::log::head::{HeadError, HeadFile};
+use crate::log::store::StoreError;
+
+/// The format of the data directory that this code reads and writes.
+pub const FORMAT: u32 = 1;
+
+/// Why a data directory could not be opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("{0} is in use by another process; stop it first (a running `fedsx serve`?)")]
+    InUse(PathBuf),
+    /// The file system failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The failure.
+        source: io::Error,
+    },
+    /// It was written by a newer version.
+    #[error(
+        "{path} has format {found}, which a newer version of fedsx wrote; this one reads up to \
+         format {FORMAT}"
+    )]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// What its format file says.
+        found: u32,
+    },
+    /// It is no data directory, or its format file is damaged.
+    #[error("{path} has format {found:?}; this version of fedsx reads format {FORMAT}")]
+    Format {
+        /// The directory.
+        path: PathBuf,
+        /// What its format file says.
+        found: String,
+    },
+    /// The files are not what was written.
+    #[error(
+        "the database in {path} is damaged at {place}: {reason}; restore a backup, or save what \
+         can be read: fedsx recover --data {path} --out NEW"
+    )]
+    Damaged {
+        /// The directory.
+        path: PathBuf,
+        /// Where.
+        place: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The log ends before what was noted as durable.
+    #[error(
+        "the log in {path} ends at entry {found}, but {noted} entries were durable: it was cut \
+         back; restore a backup, or go on with what is left: fedsx recover --data {path} --out NEW"
+    )]
+    CutBack {
+        /// The directory.
+        path: PathBuf,
+        /// Where the log ends.
+        found: u64,
+        /// Where it ended once.
+        noted: u64,
+    },
+    /// The head file cannot be used.
+    #[error("{0}; restore a backup, or build the directory anew with fedsx recover")]
+    Head(#[from] HeadError),
+    /// Reading the log failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl OpenError {
+    pub(super) fn damaged(directory: &Path, damage: Damage) -> Self {
+        Self::Damaged { path: directory.to_owned(), place: damage.place, reason: damage.reason }
+    }
+
+    /// A failure to read, at the place that it names.
+    pub(super) fn reading(directory: &Path, error: StoreError) -> Self {
+        match error {
+            StoreError::Damaged { place, reason } => {
+                Self::Damaged { path: directory.to_owned(), place, reason }
+            }
+            other => Self::Store(other),
+        }
+    }
+}
+
+pub(super) fn io_at(path: &Path) -> impl Fn(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io { path: path.clone(), source }
+}
+
+/// Reads the format file, or makes it in a directory without a store.
+pub(super) fn check_format(directory: &Path, store: &Path) -> Result<(), OpenError> {
+    let path = directory.join("format");
+    let fail = io_at(&path);
+    match fs::read(&path) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            match text.trim().parse::<u32>() {
+                Ok(FORMAT) => Ok(()),
+                Ok(found) if found > FORMAT => {
+                    Err(OpenError::Newer { path: directory.to_owned(), found })
+                }
+                _ => Err(OpenError::Format {
+                    path: directory.to_owned(),
+                    found: text.trim().chars().take(32).collect(),
+                }),
+            }
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !store.exists() => {
+            let mut file = File::create(&path).map_err(&fail)?;
+            writeln!(file, "{FORMAT}").map_err(&fail)?;
+            file.sync_all().map_err(&fail)?;
+            File::open(directory).and_then(|d| d.sync_all()).map_err(fail)
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            Err(OpenError::Format { path: directory.to_owned(), found: "no format file".into() })
+        }
+        Err(e) => Err(fail(e)),
+    }
+}
+
+/// Refuses a directory whose database file another process has locked.
+pub(super) fn check_unused(directory: &Path, store: &Path) -> Result<(), OpenError> {
+    let path = store.join("db");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(io_at(&path)(e)),
+    };
+    match file.try_lock() {
+        // Released as the file is closed, before sled takes it.
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
+        Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => Ok(()),
+        Err(TryLockError::Error(e)) => Err(io_at(&path)(e)),
+    }
+}
+
+/// Opens the database, unless that would destroy what is good in a damaged file.
+pub(super) fn open(
+    directory: &Path,
+    store: &Path,
+    config: &sled::Config,
+) -> Result<sled::Db, OpenError> {
+    if store.exists() {
+        let noted = HeadFile::new(directory).read()?.map_or(0, |head| head.global_seq);
+        if let Some(damage) = inspect(store, noted).map_err(io_at(store))? {
+            return Err(OpenError::damaged(directory, damage));
+        }
+    }
+    // sled relies on its files in many places, and panics where they are not what it expects.
+    let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
+    opened.unwrap_or_else(|panic| Err(sled::Error::ReportableBug(said(panic.as_ref())))).map_err(
+        |e| match e {
+            // sled wraps the failed lock into an error of kind `Other`.
+            sled::Error::Io(e)
+                if e.kind() == io::ErrorKind::WouldBlock
+                    || e.to_string().contains("could not acquire lock") =>
+            {
+                OpenError::InUse(directory.to_owned())
+            }
+            sled::Error::Io(e) if e.kind() != io::ErrorKind::UnexpectedEof => io_at(store)(e),
+            other => OpenError::Damaged {
+                path: directory.to_owned(),
+                place: match &other {
+                    sled::Error::Corruption { at: Some(at), .. } => {
+                        format!("store/db at byte {}", at.lid())
+                    }
+                    _ => "store".into(),
+                },
+                reason: other.to_string(),
+            },
+        },
+    )
+}
+
+/// Runs what reads the database; a panic in sled becomes an error.
+pub(super) fn guarded<T>(
+    directory: &Path,
+    work: impl FnOnce() -> Result<T, OpenError>,
+) -> Result<T, OpenError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        Err(OpenError::Damaged {
+            path: directory.to_owned(),
+            place: "store".into(),
+            reason: said(panic.as_ref()),
+        })
+    })
+}
+
+/// What a panic said.
+pub(super) fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("sled cannot read its files");
+    text.chars().take(300).collect()
+}

@@ -1,0 +1,258 @@
+//! The one writer: takes what waits, commits it in batches, and answers.
+
+use std::collections::{HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use moka::sync::Cache;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::errors::AppendError;
+use super::group::{Append, Appended, Group};
+use super::head::{Head, HeadFile};
+use super::store::{LogStore, Storage, StoreError};
+use crate::activity::Activity;
+use crate::cid::Cid;
+use crate::rules::Rules;
+use crate::runtime::Runtime;
+
+/// A batch is closed when its bodies have this many bytes.
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+type AppendResult = Result<Appended, AppendError>;
+type Answer = oneshot::Sender<AppendResult>;
+type Appends = VecDeque<(Append, Answer)>;
+type Answers = Vec<(AppendResult, Answer)>;
+type SyncAnswer = oneshot::Sender<Result<(), StoreError>>;
+
+pub(super) enum Request {
+    Append(Box<Append>, Answer),
+    Sync(SyncAnswer),
+    Close(oneshot::Sender<()>),
+}
+
+pub(super) struct Writer {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) store: Arc<dyn LogStore>,
+    pub(super) rules: Arc<dyn Rules>,
+    pub(super) runtime: Runtime,
+    pub(super) head: watch::Sender<u64>,
+    pub(super) cache: Cache<Cid, Arc<Activity>>,
+    pub(super) poisoned: Option<StoreError>,
+    pub(super) head_file: Option<HeadFile>,
+    pub(super) head_delay: Duration,
+    pub(super) commits: Arc<AtomicU64>,
+}
+
+impl Writer {
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>, most: usize) {
+        let mut noted_later: Option<Head> = None;
+        let mut note_at = tokio::time::Instant::now();
+        loop {
+            let first = if noted_later.is_some() {
+                tokio::select! {
+                    request = requests.recv() => request,
+                    () = tokio::time::sleep_until(note_at) => {
+                        self.note(noted_later.take()).await;
+                        continue;
+                    }
+                }
+            } else {
+                requests.recv().await
+            };
+            let Some(first) = first else { break };
+            let mut group = VecDeque::from([first]);
+            while group.len() < most {
+                match requests.try_recv() {
+                    Ok(request) => group.push_back(request),
+                    Err(_) => break,
+                }
+            }
+            let (mut appends, mut syncs, mut closing) = (Appends::new(), Vec::new(), None);
+            for request in group {
+                match request {
+                    Request::Append(append, answer) => appends.push_back((*append, answer)),
+                    Request::Sync(answer) => syncs.push(answer),
+                    Request::Close(answer) => closing = Some(answer),
+                }
+            }
+            let head = self.commit(appends, syncs).await;
+            if let Some(head) = head {
+                if noted_later.is_none() {
+                    note_at = tokio::time::Instant::now() + self.head_delay;
+                }
+                noted_later = Some(head);
+            }
+            if let Some(answer) = closing {
+                self.note(noted_later.take()).await;
+                requests.close();
+                // The closer may have stopped waiting.
+                let _ = answer.send(());
+                break;
+            }
+        }
+        self.note(noted_later.take()).await;
+    }
+
+    /// Commits appends in order, in as many batches as they need; gives the new head.
+    async fn commit(&mut self, mut appends: Appends, syncs: Vec<SyncAnswer>) -> Option<Head> {
+        let mut head = None;
+        while !appends.is_empty() {
+            if self.poisoned.is_some() {
+                self.refuse(appends, Vec::new());
+                break;
+            }
+            let work = Batching {
+                store: self.store.clone(),
+                rules: self.rules.clone(),
+                cache: self.cache.clone(),
+            };
+            let Ok(committed) = self.runtime.run(move || work.commit(appends)).await else {
+                self.poison(StoreError::Io("the writer failed inside a commit".into()));
+                break;
+            };
+            appends = committed.rest;
+            match committed.outcome {
+                Ok(Some(new)) => {
+                    self.commits.fetch_add(1, Ordering::Relaxed);
+                    self.head.send_replace(new.global_seq);
+                    head = Some(new);
+                }
+                // Nothing was written; after a full disk, the next batch may find room.
+                Ok(None) | Err(StoreError::Full(_)) => {}
+                Err(error) => self.poison(error),
+            }
+            // Whoever stopped waiting does not want the answer; the append stands all the same.
+            for (result, answer) in committed.answers {
+                let _ = answer.send(result);
+            }
+        }
+        // The ledgers that these waited with were written before the commit.
+        self.sync(syncs, head.is_some()).await;
+        head
+    }
+
+    /// Answers those who wait for a sync; a commit that went well was one.
+    async fn sync(&mut self, syncs: Vec<SyncAnswer>, done: bool) {
+        if syncs.is_empty() {
+            return;
+        }
+        if self.poisoned.is_none() && !done {
+            let storage = self.storage.clone();
+            match self.runtime.run(move || storage.sync()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => self.poison(error),
+                Err(_) => self.poison(StoreError::Io("the writer failed inside a sync".into())),
+            }
+        }
+        match &self.poisoned {
+            Some(_) => self.refuse(Appends::new(), syncs),
+            None => {
+                for answer in syncs {
+                    let _ = answer.send(Ok(()));
+                }
+            }
+        }
+    }
+
+    fn poison(&mut self, error: StoreError) {
+        tracing::error!(%error, "a commit failed; no more writes are taken until a restart");
+        self.poisoned = Some(match error {
+            StoreError::Poisoned(why) => StoreError::Poisoned(why),
+            other => StoreError::Poisoned(other.to_string()),
+        });
+    }
+
+    fn refuse(&self, appends: Appends, syncs: Vec<SyncAnswer>) {
+        let Some(error) = &self.poisoned else { return };
+        for (_, answer) in appends {
+            let _ = answer.send(Err(error.clone().into()));
+        }
+        for answer in syncs {
+            let _ = answer.send(Err(error.clone()));
+        }
+    }
+
+    async fn note(&mut self, head: Option<Head>) {
+        let (Some(head), Some(file)) = (head, self.head_file.take()) else { return };
+        let done = self.runtime.run(move || {
+            let result = file.write(&head);
+            (file, result)
+        });
+        match done.await {
+            Ok((file, result)) => {
+                if let Err(error) = result {
+                    tracing::error!(%error, "the head could not be noted");
+                }
+                self.head_file = Some(file);
+            }
+            Err(error) => tracing::error!(%error, "the head could not be noted"),
+        }
+    }
+}
+
+/// The blocking part: plans one batch and commits it.
+struct Batching {
+    store: Arc<dyn LogStore>,
+    rules: Arc<dyn Rules>,
+    cache: Cache<Cid, Arc<Activity>>,
+}
+
+struct Committed {
+    answers: Answers,
+    outcome: Result<Option<Head>, StoreError>,
+    /// What did not go into the batch.
+    rest: Appends,
+}
+
+impl Batching {
+    fn commit(&self, mut appends: Appends) -> Committed {
+        let mut answers = Vec::with_capacity(appends.len());
+        let mut bodies = Vec::new();
+        let mut bytes = 0;
+        let mut group = match Group::new(&*self.store, &*self.rules) {
+            Ok(group) => group,
+            Err(error) => {
+                let outcome = Err(StoreError::Io(error.to_string()));
+                answers.extend(appends.drain(..).map(|(_, answer)| (Err(error.clone()), answer)));
+                return Committed { answers, outcome, rest: appends };
+            }
+        };
+        while bytes < MAX_BATCH_BYTES
+            && let Some((append, answer)) = appends.pop_front()
+        {
+            let activity = append.activity.clone();
+            // What rules and guards do wrong concerns their own append only.
+            let planned = catch_unwind(AssertUnwindSafe(|| group.plan(append)));
+            let result = planned.unwrap_or_else(|_| {
+                tracing::error!(cid = %activity.cid(), "judging or folding an append panicked");
+                Err(AppendError::State("judging it failed".into()))
+            });
+            if result.is_ok() {
+                bodies.push(activity);
+            }
+            bytes = group.bytes();
+            answers.push((result, answer));
+        }
+        let batch = group.into_batch();
+        let head = batch.entries.last().map(|e| Head { global_seq: e.global_seq, root: e.cid });
+        if head.is_none() {
+            return Committed { answers, outcome: Ok(None), rest: appends };
+        }
+        if let Err(error) = self.store.append(&batch) {
+            // Also what was refused was judged by a state that did not come about.
+            for (result, _) in &mut answers {
+                *result = Err(AppendError::Store(error.clone()));
+            }
+            return Committed { answers, outcome: Err(error), rest: appends };
+        }
+        // Only what this batch stores is cached: a held body may have come with another proof.
+        let stored: HashSet<Cid> = batch.bodies.iter().map(|(cid, ..)| *cid).collect();
+        for activity in bodies.into_iter().filter(|activity| stored.contains(activity.cid())) {
+            self.cache.insert(*activity.cid(), activity);
+        }
+        Committed { answers, outcome: Ok(head), rest: appends }
+    }
+}
