@@ -167,3 +167,22 @@ fn a_shared_inbox_gets_one_request() {
     let state = node.admin().get(&format!("/admin/delivery/{}", note.cid));
     assert!(state.expect(200, "where it is").text().contains(&other.base), "the ledger knows");
 }
+
+#[test]
+fn hidden_neighbours_are_all_reached() {
+    let (node, other) = (Node::start(), Node::start());
+    node.create("alice");
+    other.create("bob");
+    other.create("carol");
+    let request = json!({
+        "type": "Create",
+        "bcc": [other.actor("bob"), other.actor("carol")],
+        "object": { "type": "Note", "content": "for two, who must not know of each other" },
+    });
+    let hidden = node.publish("alice", &request);
+    for name in ["bob", "carol"] {
+        let received = other.receives(name, &hidden.id);
+        assert!(!received.to_string().contains("/actors/bob"), "no recipient shows");
+        assert!(!received.to_string().contains("/actors/carol"), "no recipient shows");
+    }
+}

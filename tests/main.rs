@@ -16,7 +16,9 @@
 mod support;
 
 mod actor_lifecycle;
+mod archive;
 mod backfill;
+mod backup;
 mod bad_input;
 mod config;
 mod delivery_queue;

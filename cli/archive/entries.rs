@@ -25,7 +25,7 @@ pub(super) enum Content {
     /// The activity and the form in which a log stores it.
     Activity(Box<Activity>, Body),
     /// Its body was erased; this is left.
-    Erased(Value),
+    Erased,
 }
 
 /// The entries of one stream.
@@ -80,7 +80,7 @@ impl<'a> Entries<'a> {
         let position = self.position;
         self.position += 1;
         let content = match stub {
-            Some(stub) => Content::Erased(stub),
+            Some(_) => Content::Erased,
             None => self
                 .activity(&cid)
                 .with_context(|| format!("{} {position} ({cid})", self.stream))?,

@@ -55,6 +55,8 @@ pub enum Problem {
     SelfFollow,
     /// The idempotency key was used for something else.
     IdempotencyConflict,
+    /// The private key of the actor is not on this instance.
+    PrivateKeyMissing,
     /// Another writer took this position.
     Conflict,
     /// None of the media types that the caller accepts can be served.
@@ -111,6 +113,7 @@ impl Problem {
             Self::UnknownReference => "unknown-reference",
             Self::SelfFollow => "self-follow",
             Self::IdempotencyConflict => "idempotency-conflict",
+            Self::PrivateKeyMissing => "private-key-missing",
             Self::Conflict => "conflict",
             Self::NotAcceptable => "not-acceptable",
             Self::UnsupportedMediaType => "unsupported-media-type",
@@ -153,6 +156,7 @@ impl Problem {
             Self::UnknownReference => "The reference cannot be resolved",
             Self::SelfFollow => "An actor cannot follow itself",
             Self::IdempotencyConflict => "The idempotency key was used for another request",
+            Self::PrivateKeyMissing => "The private key of the actor is not here",
             Self::Conflict => "The log moved on meanwhile",
             Self::NotAcceptable => "No acceptable representation exists",
             Self::UnsupportedMediaType => "This media type is not taken here",
@@ -194,6 +198,7 @@ impl Problem {
         Self::UnknownReference,
         Self::SelfFollow,
         Self::IdempotencyConflict,
+        Self::PrivateKeyMissing,
         Self::Conflict,
         Self::NotAcceptable,
         Self::UnsupportedMediaType,

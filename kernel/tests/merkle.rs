@@ -180,7 +180,9 @@ fn mutations(proof: &[TreeHash], place: usize, bit: usize, other: TreeHash) -> V
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig {
+        cases: 200, failure_persistence: None, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn honest_inclusion_verifies_and_nothing_else(

@@ -132,7 +132,8 @@ impl Story {
         let mut draft = CarWriter::create(&scratch.path().join("draft")).expect("a file");
         let mut car = CarWriter::create(path).expect("a file");
         let mut writer = ChunkWriter::new("outbox");
-        let (mut tree, mut keys, mut document) = (Frontier::new(), KeyHistory::default(), Value::Null);
+        let (mut tree, mut keys, mut document) =
+            (Frontier::new(), KeyHistory::default(), Value::Null);
         for (index, value) in self.activities.iter().enumerate() {
             // What was changed after it was signed keeps the place of the original in the file.
             let mut hashed = value.as_object().expect("an object").clone();

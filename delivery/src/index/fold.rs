@@ -141,7 +141,7 @@ impl Batch<'_> {
                 recipients: first,
                 total,
                 chunks,
-                wide,
+                shared: hidden.is_empty() && (wide || total > 1),
                 subjects: subjects.clone(),
                 attempts: 0,
                 next_ms: 0,

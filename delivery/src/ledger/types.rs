@@ -94,8 +94,9 @@ pub(crate) struct Item {
     /// How many further lists of recipients stand beside the item.
     #[serde(default)]
     pub chunks: u32,
-    /// Whether it is addressed to the public or to followers.
-    pub wide: bool,
+    /// Whether the shared inbox of the peer serves: several recipients, all of whom the peer finds
+    /// by the addressing. A hidden recipient is reached by the inbox of its own alone.
+    pub shared: bool,
     /// What it is about: items that share a subject are sent one after the other.
     pub subjects: Vec<String>,
     /// Failed attempts that count against the activity.

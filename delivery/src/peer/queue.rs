@@ -120,7 +120,7 @@ mod tests {
             recipients: Vec::new(),
             total: 0,
             chunks: 0,
-            wide: false,
+            shared: false,
             subjects: subjects.iter().map(|s| (*s).to_owned()).collect(),
             attempts: 0,
             next_ms,

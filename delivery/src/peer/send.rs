@@ -111,7 +111,7 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     async fn run(&mut self) {
-        let share = self.item.wide || self.item.total > 1;
+        let share = self.item.shared;
         let mut posted = HashSet::new();
         let mut list = Recipients { start: 0, ids: self.item.recipients.clone(), chunk: 0 };
         while self.report.done < self.item.total {

@@ -66,14 +66,22 @@ impl HeadFile {
     pub fn write(&self, head: &Head) -> Result<(), HeadError> {
         let fail = |source| HeadError::Io { path: self.path.clone(), source };
         let text = serde_json::to_vec(head).map_err(|e| fail(io::Error::other(e)))?;
-        let draft = self.path.with_extension("json.new");
-        let mut file = File::create(&draft).map_err(fail)?;
-        file.write_all(&text).map_err(fail)?;
-        file.sync_all().map_err(fail)?;
-        fs::rename(&draft, &self.path).map_err(fail)?;
-        if let Some(directory) = self.path.parent() {
-            File::open(directory).and_then(|d| d.sync_all()).map_err(fail)?;
-        }
-        Ok(())
+        replace(&self.path, &text).map_err(fail)
+    }
+}
+
+/// Gives a file this content, durably and atomically: whatever happens meanwhile, the file is
+/// there with its old content or with the new one.
+pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    let draft = PathBuf::from(draft);
+    let mut file = File::create(&draft)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
     }
 }

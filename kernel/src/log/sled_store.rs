@@ -96,18 +96,12 @@ impl SledStorage {
         let store = directory.join("store");
         opening::check_format(directory, &store)?;
         opening::check_unused(directory, &store)?;
-        let is_new = !store.join("db").exists();
         let config = sled::Config::new()
             .path(&store)
             .cache_capacity(options.cache_bytes)
             .flush_every_ms(None);
         let db = opening::open(directory, &store, &config)?;
-        if is_new {
-            for place in [store.as_path(), directory] {
-                let synced = File::open(place).and_then(|place| place.sync_all());
-                synced.map_err(opening::io_at(place))?;
-            }
-        }
+        opening::sync_files(directory, &store)?;
         opening::guarded(directory, || {
             let storage = Self::start(directory, &store, db, config, options)?;
             storage.check_tail(directory)?;

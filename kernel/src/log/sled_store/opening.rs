@@ -2,14 +2,14 @@
 
 use std::any::Any;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use super::inspect::{Damage, inspect};
-use crate::log::head::{HeadError, HeadFile};
+use crate::log::head::{HeadError, HeadFile, replace};
 use crate::log::store::StoreError;
 
 /// The format of the data directory that this code reads and writes.
@@ -123,10 +123,7 @@ pub(super) fn check_format(directory: &Path, store: &Path) -> Result<(), OpenErr
             }
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound && !store.exists() => {
-            let mut file = File::create(&path).map_err(&fail)?;
-            writeln!(file, "{FORMAT}").map_err(&fail)?;
-            file.sync_all().map_err(&fail)?;
-            File::open(directory).and_then(|d| d.sync_all()).map_err(fail)
+            replace(&path, format!("{FORMAT}\n").as_bytes()).map_err(fail)
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             Err(OpenError::Format { path: directory.to_owned(), found: "no format file".into() })
@@ -163,6 +160,7 @@ pub(super) fn open(
         if let Some(damage) = inspect(store, noted).map_err(io_at(store))? {
             return Err(OpenError::damaged(directory, damage));
         }
+        settle(store).map_err(io_at(store))?;
     }
     // sled relies on its files in many places, and panics where they are not what it expects.
     let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
@@ -188,6 +186,50 @@ pub(super) fn open(
             },
         },
     )
+}
+
+/// Puts in order what sled, when it is interrupted, leaves in a state that it does not read again.
+fn settle(store: &Path) -> io::Result<()> {
+    // sled notes in a snapshot what it read at its start, and trusts that the next time. What it
+    // reads must therefore be durable first: after a kill it may be in the page cache only.
+    match File::open(store.join("db")) {
+        Ok(file) => file.sync_data()?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    for entry in fs::read_dir(store)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        // sled takes a snapshot that it was still writing for a finished one.
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(path)?;
+        }
+    }
+    // sled writes its parameters, which are always the same, in two steps and does not sync
+    // them. Without the file it writes them again; with a part of it, it gives up.
+    let parameters = store.join("conf");
+    match fs::read(&parameters) {
+        Ok(bytes) if checksum_holds(&bytes) => Ok(()),
+        Ok(_) => fs::remove_file(parameters),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+fn checksum_holds(bytes: &[u8]) -> bool {
+    bytes.split_last_chunk::<4>().is_some_and(|(content, sum)| {
+        !content.is_empty() && crc32fast::hash(content) == u32::from_le_bytes(*sum)
+    })
+}
+
+/// Makes durable what sled made at its start and does not sync: its parameters, and the names of
+/// its files.
+pub(super) fn sync_files(directory: &Path, store: &Path) -> Result<(), OpenError> {
+    for place in [store.join("conf"), store.to_owned(), directory.to_owned()] {
+        let synced = File::open(&place).and_then(|file| file.sync_all());
+        synced.map_err(io_at(&place))?;
+    }
+    Ok(())
 }
 
 /// Runs what reads the database; a panic in sled becomes an error.

@@ -1,0 +1,129 @@
+//! What is under test.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use fedsx_kernel::log::{Device, MemoryStorage, SledOptions, SledStorage, Storage};
+
+/// A provider of storage.
+pub trait Provider: Sized + 'static {
+    /// Opens an empty store.
+    fn open() -> Self;
+
+    /// What it stores.
+    fn storage(&self) -> Arc<dyn Storage>;
+
+    /// Ends it and opens it again with the same data.
+    fn reopen(self) -> Self;
+
+    /// Checks what must hold of the files below at any time.
+    fn check_files(&self) {}
+
+    /// Where a head file can stand.
+    fn directory(&self) -> Option<&Path> {
+        None
+    }
+}
+
+/// Memory: reopening keeps what is there.
+pub struct Memory(Arc<MemoryStorage>);
+
+impl Provider for Memory {
+    fn open() -> Self {
+        Self(Arc::new(MemoryStorage::default()))
+    }
+
+    fn storage(&self) -> Arc<dyn Storage> {
+        self.0.clone()
+    }
+
+    fn reopen(self) -> Self {
+        self
+    }
+}
+
+/// sled in a directory of its own.
+pub struct Sled {
+    directory: tempfile::TempDir,
+    storage: Option<Arc<SledStorage>>,
+    pub device: Arc<FaultyDevice>,
+}
+
+impl Sled {
+    fn start(directory: tempfile::TempDir) -> Self {
+        let device = Arc::new(FaultyDevice::default());
+        let options = SledOptions { device: device.clone(), ..SledOptions::default() };
+        let storage = SledStorage::open_with(directory.path(), options).unwrap();
+        Self { directory, storage: Some(Arc::new(storage)), device }
+    }
+
+    /// Ends the store and gives its directory.
+    pub fn into_directory(mut self) -> tempfile::TempDir {
+        self.stop();
+        self.directory
+    }
+
+    fn stop(&mut self) {
+        let storage = self.storage.take().unwrap();
+        // sled lets go of its file with the last handle.
+        let storage = Arc::try_unwrap(storage).unwrap_or_else(|_| panic!("a handle is left"));
+        drop(storage);
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().to_owned()
+    }
+}
+
+impl Provider for Sled {
+    fn open() -> Self {
+        Self::start(tempfile::tempdir().unwrap())
+    }
+
+    fn storage(&self) -> Arc<dyn Storage> {
+        self.storage.clone().unwrap()
+    }
+
+    fn reopen(self) -> Self {
+        Self::start(self.into_directory())
+    }
+
+    /// sled never syncs the files that it makes beside its database.
+    fn check_files(&self) {
+        let blobs = self.directory.path().join("store/blobs");
+        let count = std::fs::read_dir(blobs).unwrap().count();
+        assert_eq!(count, 0, "files beside the database");
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        Some(self.directory.path())
+    }
+}
+
+/// A device that fails on demand.
+pub struct FaultyDevice {
+    pub sync_fails: AtomicBool,
+    pub room: AtomicU64,
+}
+
+impl Default for FaultyDevice {
+    fn default() -> Self {
+        Self { sync_fails: false.into(), room: u64::MAX.into() }
+    }
+}
+
+impl Device for FaultyDevice {
+    fn sync(&self, file: &File) -> io::Result<()> {
+        if self.sync_fails.load(Ordering::SeqCst) {
+            return Err(io::Error::other("injected"));
+        }
+        file.sync_data()
+    }
+
+    fn room(&self, _: &File) -> io::Result<u64> {
+        Ok(self.room.load(Ordering::SeqCst))
+    }
+}
