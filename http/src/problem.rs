@@ -3,7 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fedsx_kernel::refusal::{Problem, Refusal};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 /// Seconds after which a refusal for lack of room is worth another try.
 const RETRY_S: u64 = 1;
@@ -42,9 +42,10 @@ pub(crate) fn status(problem: Problem) -> StatusCode {
         Problem::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Problem::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
         Problem::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-        Problem::ActorExists | Problem::IdempotencyConflict | Problem::Conflict => {
-            StatusCode::CONFLICT
-        }
+        Problem::ActorExists
+        | Problem::IdempotencyConflict
+        | Problem::PrivateKeyMissing
+        | Problem::Conflict => StatusCode::CONFLICT,
         Problem::ActorGone => StatusCode::GONE,
         Problem::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Problem::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -101,11 +102,6 @@ impl IntoResponse for Rejection {
         }
         response
     }
-}
-
-/// The problem document as JSON, for tests and pages.
-pub(crate) fn page(problem: Problem) -> Value {
-    json!({ "slug": problem.slug(), "title": problem.title(), "status": status(problem).as_u16() })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use crate::books::{Ack, Act, Books, Delivery, Fate, Matter};
+use crate::books::{Ack, Act, Books, Delivery, Fate, Matter, Pages};
 use crate::dice::Dice;
 use crate::foreign::{Foreign, PUBLIC, Sign};
 use crate::peer::Peer;
@@ -511,6 +511,8 @@ impl Sender<'_> {
             // The peer was away when its key was asked for; or two draft-cavage signatures fell
             // into one second, and are the same then.
             (502, "upstream-failed") | (503, "busy") | (422, "replayed-request") => {}
+            // The Follow was undone meanwhile, or another one took its place.
+            (403, "not-authorised") if !still_asked(pages, &delivery) => {}
             (status, problem) => {
                 let what = match &delivery.matter {
                     Matter::Note => "a Note".to_owned(),
@@ -525,4 +527,15 @@ impl Sender<'_> {
         }
         Ok(true)
     }
+}
+
+/// Whether a delivery is not an Accept, or accepts a Follow that stands.
+fn still_asked(pages: &Pages, delivery: &Delivery) -> bool {
+    let Matter::Accept(id) = &delivery.matter else { return true };
+    let Some(local) = delivery.to.first() else { return true };
+    let last = pages.following.get(&(*local, delivery.foreign));
+    last.is_some_and(|(follow, undone)| {
+        let fate = pages.publishes.get(*follow).map(|publish| &publish.fate);
+        !undone && matches!(fate, Some(Fate::Acked(ack)) if id.ends_with(&ack.cid))
+    })
 }

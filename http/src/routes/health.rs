@@ -9,7 +9,7 @@ use super::Answer;
 use crate::app::App;
 use crate::limits::ClientAddress;
 use crate::metrics::{EQUIVOCATIONS, HOSTED, LOG_COMMITS, LOG_HEAD, PROJECTION_SEQ};
-use crate::{negotiate, problem};
+use crate::negotiate;
 
 pub(crate) async fn live() -> Answer {
     Ok(negotiate::json(StatusCode::OK, "application/json", &json!({ "live": true })))
@@ -65,9 +65,30 @@ pub(crate) async fn metrics(
     Ok(negotiate::bytes(StatusCode::OK, "text/plain; version=0.0.4", text))
 }
 
+/// The pages that explain the kinds of problem to people.
+static PAGES: include_dir::Dir<'_> =
+    include_dir::include_dir!("$CARGO_MANIFEST_DIR/../plans/errors");
+
+/// The page to which the `type` of a problem document leads.
 pub(crate) async fn problem(Path(slug): Path<String>) -> Answer {
-    let found = Problem::ALL.iter().find(|problem| problem.slug() == slug);
-    let problem =
-        found.ok_or_else(|| Refusal::new(Problem::NotFound, "there is no such problem"))?;
-    Ok(negotiate::json(StatusCode::OK, "application/json", &problem::page(*problem)))
+    let known = Problem::ALL.iter().find(|problem| problem.slug() == slug);
+    let page = known.and_then(|problem| PAGES.get_file(format!("{}.md", problem.slug())));
+    let page = page.ok_or_else(|| Refusal::new(Problem::NotFound, "there is no such problem"))?;
+    let text = page.contents().to_vec();
+    Ok(negotiate::bytes(StatusCode::OK, "text/markdown; charset=utf-8", text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_has_a_page_that_names_its_status() {
+        for problem in Problem::ALL {
+            let name = format!("{}.md", problem.slug());
+            let page = PAGES.get_file(&name).and_then(|page| page.contents_utf8());
+            let status = crate::problem::status(*problem).as_u16().to_string();
+            assert!(page.is_some_and(|page| page.contains(&status)), "{name} names {status}");
+        }
+    }
 }
