@@ -8,6 +8,7 @@ use crate::archive::{ExportArgs, ImportArgs};
 use crate::backup::BackupArgs;
 use crate::config::ServeArgs;
 use crate::log::LogArgs;
+use crate::projection::ProjectionArgs;
 use crate::restore::RestoreArgs;
 
 /// A federated, event-sourced actor kernel.
@@ -38,6 +39,8 @@ pub enum Command {
     Genesis(GenesisArgs),
     /// Check an actor's Merkle log, or compute the own ones anew.
     Log(LogArgs),
+    /// Look after projections: list, digests, records set aside, rebuild.
+    Projection(ProjectionArgs),
 }
 
 /// Options of `fedsx verify`.

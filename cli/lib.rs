@@ -1,6 +1,7 @@
 //! A fedsx node put together, and the commands of the `fedsx` program.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod archive;
 pub mod args;
 pub mod backup;
@@ -10,6 +11,7 @@ pub mod genesis;
 pub mod log;
 pub mod node;
 pub mod progress;
+pub mod projection;
 pub mod restore;
 pub mod serve;
 pub mod verify;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use fedsx::args::{Cli, Command};
-use fedsx::{archive, backup, genesis, log, restore, serve, verify};
+use fedsx::{archive, backup, genesis, log, projection, restore, serve, verify};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Restore(args) => restore::run(&args),
         Command::Genesis(args) => genesis::run(&args),
         Command::Log(args) => log::run(&args),
+        Command::Projection(args) => projection::run(&args),
     };
     match result {
         Ok(code) => code,

@@ -18,6 +18,7 @@ use fedsx_projections::{Context, builtin, stored_digest};
 use serde::Serialize;
 
 use crate::args::VerifyArgs;
+use crate::progress::Progress;
 use crate::{archive, data};
 
 /// Entries read at once.
@@ -107,6 +108,7 @@ pub fn verify(storage: &SledStorage, base: &Base) -> Result<Counts> {
         state: MemoryState::default(),
         counts: Counts::default(),
     };
+    let bar = Progress::count("verifying", store.head()?);
     let mut after = 0;
     loop {
         let entries = store.read(after, PAGE)?;
@@ -121,7 +123,9 @@ pub fn verify(storage: &SledStorage, base: &Base) -> Result<Counts> {
             checker.entry(entry).with_context(|| place)?;
         }
         after = last;
+        bar.set(after);
     }
+    drop(bar);
     checker.streams()?;
     checker.admission()?;
     let mut counts = checker.counts;
@@ -257,12 +261,16 @@ fn projections(storage: &SledStorage, base: &Base) -> Result<u64> {
     let (table, store) = (storage.projections(), storage.log());
     let context = Context { base: base.clone() };
     let mut count = 0;
-    for fold in builtin() {
+    let folds = builtin();
+    let bar = Progress::count("rebuilding", store.head()?.saturating_mul(folds.len() as u64));
+    for fold in folds {
         let stored = stored_digest(&table, fold.as_ref())?;
         // A projection that had not caught up when the server stopped is compared where it is.
         let rebuilt = rebuild(fold.as_ref(), &context, |after| {
             let left = usize::try_from(stored.global_seq.saturating_sub(after)).unwrap_or(PAGE);
-            records(&*store, after, left.min(PAGE))
+            let page = records(&*store, after, left.min(PAGE))?;
+            bar.add(page.len() as u64);
+            Ok(page)
         })?;
         if stored != rebuilt {
             bail!(

@@ -177,6 +177,41 @@ fn a_backup_under_load_is_one_moment_and_a_restore_gives_no_number_out_twice() {
     drop((original, watcher));
 }
 
+/// A rotation after the backup is lost with it: the old key signs again, and who saw the new one
+/// asks the origin.
+#[test]
+fn a_lost_rotation_does_not_silence_the_actor() {
+    let (mut node, watcher) = (Node::start(), Node::start());
+    node.create("alice");
+    watcher.create("bob");
+    watcher.follow("bob", &node.actor("alice"));
+    let place = tempfile::tempdir().expect("a directory");
+    let directory = place.path().join("backup");
+    counts(&backup(&node, &directory, &["--with-master-key"]));
+    let rotation = json!({
+        "type": "Update",
+        "object": "alice",
+        "patch": { "add_publicKey": { "generate": true }, "supersede": {} },
+    });
+    let rotation = node.publish("alice", &rotation);
+    let lost = node.note("alice", "by the key that is lost");
+    for id in [&rotation.id, &lost.id] {
+        watcher.receives("bob", id);
+    }
+    node.stop();
+    let original = take_data(&node);
+    let data = node.data().to_owned();
+    counts(&fedsx(&["restore", "--json", "--from", text(&directory), "--data", text(&data)]));
+    node.restart();
+    let note = node.note("alice", "by the old key");
+    watcher.receives("bob", &note.id);
+    let again = node.note("alice", "and again");
+    watcher.receives("bob", &again.id);
+    let ended = verify(watcher.into_data().path());
+    assert_eq!(ended.code, Some(0), "what the watcher has of both lives: {}", ended.all());
+    drop(original);
+}
+
 /// `fedsx serve` that is expected to end by itself.
 fn serve(data: &Path, node: &Node) -> Ended {
     serve_with(data, node, &[])

@@ -54,9 +54,9 @@ pub enum CarError {
         /// Where its section begins.
         offset: u64,
         /// The CID in the section.
-        cid: Cid,
+        cid: Box<Cid>,
         /// The CID of the block.
-        found: Cid,
+        found: Box<Cid>,
     },
     /// A block that is linked is not there.
     #[error("the block {0} is missing")]
@@ -165,7 +165,7 @@ impl Car {
             let (cid, block) = split(&section, offset)?;
             let found = Cid::of_block(block);
             if found != cid {
-                return Err(CarError::Hash { offset, cid, found });
+                return Err(CarError::Hash { offset, cid: cid.into(), found: found.into() });
             }
             let length = u32::try_from(block.len()).unwrap_or(u32::MAX);
             let offset = reader.at.saturating_sub(u64::from(length));
@@ -217,7 +217,8 @@ impl Car {
         if found == *cid {
             Ok(block)
         } else {
-            Err(CarError::Hash { offset: place.offset, cid: *cid, found })
+            let offset = place.offset;
+            Err(CarError::Hash { offset, cid: (*cid).into(), found: found.into() })
         }
     }
 }

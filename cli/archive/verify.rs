@@ -19,7 +19,7 @@ use fedsx_kernel::merkle::{self, Frontier, TreeHash, note};
 use fedsx_kernel::proof::{self, Suites};
 use fedsx_kernel::rules::Rules as _;
 use fedsx_kernel::state::{MemoryState, Overlay};
-use fedsx_kernel::{Activity, ActorName, Base, Cid, Order};
+use fedsx_kernel::{Activity, ActorName, Base, Cid};
 use serde::Serialize;
 
 use super::car::Car;
@@ -229,10 +229,7 @@ impl<'a> Statements<'a> {
     /// Checks the proof against the keys as they were at this statement.
     fn proven(&mut self, activity: &Activity) -> Result<()> {
         let head = proof::head(activity.document())?.context("it has no proof")?;
-        let (method, order) = (head.verification_method.as_str(), activity.order());
         let about_itself = actor_keys::concerns_author(activity);
-        let rotates =
-            about_itself && activity.kind() == "Update" && actor_keys::rotation(activity).is_some();
         // A Create is signed by a key that it introduces, all else by one from before.
         let before = about_itself.then(|| self.known.keys.clone());
         if about_itself {
@@ -242,11 +239,7 @@ impl<'a> Statements<'a> {
             Some(before) if !before.all().is_empty() => before,
             _ => &self.known.keys,
         };
-        let key = if rotates {
-            keys.may_rotate(method, order)?
-        } else {
-            keys.signer_at(method, Purpose::SignActivity, order)?
-        };
+        let key = actor_keys::signer(keys, &head.verification_method, activity)?;
         self.suites.verify(activity.document(), &key.public()?)?;
         Ok(())
     }
@@ -364,10 +357,6 @@ fn inbox(
 }
 
 fn proven(suites: &Suites, activity: &Activity, method: &str, keys: &KeyHistory) -> Result<()> {
-    let order: Order = activity.order();
-    let key = match keys.signer_at(method, Purpose::SignActivity, order) {
-        Ok(key) => key,
-        Err(error) => keys.signer_at(method, Purpose::RotateKey, order).map_err(|_| error)?,
-    };
+    let key = actor_keys::signer(keys, method, activity)?;
     Ok(suites.verify(activity.document(), &key.public()?)?)
 }

@@ -94,7 +94,7 @@ fn it_holds_what_an_instance_starts_with() {
         Kind::ActivityTypes,
         "Create Update Delete Follow Accept Reject Undo Block Like Move Add Remove Flag EmojiReact
          Subscribe DefineActivity DefineObject DefineValidator DefineProjection DefineAudience
-         DefineSubscription DefineTrigger DefineType SubtypeOf",
+         DefineSubscription DefineTrigger DefineType SubtypeOf DecideSetAside",
     );
     expect(
         Kind::ObjectTypes,

@@ -29,17 +29,7 @@ impl Rates {
     /// Seconds to wait where the client asked too often.
     fn check(&self, client: IpAddr) -> Result<(), u64> {
         let Some(limiter) = &self.0 else { return Ok(()) };
-        // An IPv6 client owns its whole /64.
-        let client = match client {
-            IpAddr::V6(address) if address.to_ipv4_mapped().is_none() => {
-                let mut parts = address.segments();
-                if let Some(host) = parts.get_mut(4..) {
-                    host.fill(0);
-                }
-                IpAddr::V6(parts.into())
-            }
-            other => other.to_canonical(),
-        };
+        let client = network_of(client);
         if limiter.len() > 100_000 {
             limiter.retain_recent();
         }
@@ -47,6 +37,25 @@ impl Rates {
             not_until.wait_time_from(governor::clock::DefaultClock::default().now()).as_secs() + 1
         })
     }
+}
+
+/// The address that limits count by: an IPv6 client owns its whole /64.
+fn network_of(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V6(address) if address.to_ipv4_mapped().is_none() => {
+            let mut parts = address.segments();
+            if let Some(host) = parts.get_mut(4..) {
+                host.fill(0);
+            }
+            IpAddr::V6(parts.into())
+        }
+        other => other.to_canonical(),
+    }
+}
+
+/// A name of the client for limits.
+pub(crate) fn client_of(address: ClientAddress) -> String {
+    network_of(address.0.ip()).to_string()
 }
 
 /// The address of the client, as the accept loop saw it.

@@ -73,6 +73,8 @@ impl Server {
             }
         }
         drop(listener);
+        // A live stream would go on for long, and hold up the end.
+        self.app.parts.projections.end_streams();
         let all = u32::try_from(most).unwrap_or(u32::MAX);
         tokio::select! {
             _ = connections.acquire_many(all) => Ok(true),

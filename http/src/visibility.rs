@@ -44,6 +44,15 @@ pub(crate) fn may_see(app: &App, reader: Option<&str>, record: &Record) -> Resul
     Ok(to_followers && follows)
 }
 
+/// Whether the definition that comes from this activity, or from no activity, may be listed to
+/// anyone.
+pub(crate) fn is_for_anyone(app: &App, origin: &str) -> Result<bool, Refusal> {
+    match app.kernel().log().by_id(origin)? {
+        Some(activity) => Ok(activity.audience().iter().any(|id| is_public(id))),
+        None => Ok(true),
+    }
+}
+
 /// The activity as it is shown: without what only its author may see.
 pub(crate) fn shown(record: &Record) -> Value {
     let mut document = record.activity.document().clone();

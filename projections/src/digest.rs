@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use fedsx_kernel::log::{Log, Record, StoreError, Table};
-use fedsx_kernel::state::{MemoryState, StateError, StateView};
+use fedsx_kernel::state::{StateError, StateView as _};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::fold::{Context, Fold};
-use crate::layout::{self, Layout, SetAside};
-use crate::step::{Step, step};
+use crate::in_memory::InMemory;
+use crate::layout::{self, Build, Builds, Layout};
+use crate::set_aside::SetAside;
 use crate::table_state::TableState;
 
 /// Entries that are read in one step.
@@ -25,7 +26,8 @@ pub struct Digest {
     pub global_seq: u64,
     /// How many state entries are covered, the fold's own notes included.
     pub entries: u64,
-    /// How many records were set aside.
+    /// How many records were set aside and wait for a decision. Those that were skipped or
+    /// retried are covered, too.
     pub set_aside: u64,
 }
 
@@ -58,12 +60,12 @@ impl Hasher {
         Ok(())
     }
 
-    fn set_aside(&mut self, item: &SetAside) {
-        self.set_aside += 1;
+    fn set_aside(&mut self, item: &SetAside) -> Result<(), StoreError> {
+        self.set_aside += u64::from(item.waits());
         self.part(b"x");
-        self.part(&item.global_seq.to_be_bytes());
-        self.part(&item.cid.to_bytes());
-        self.part(item.reason.as_bytes());
+        let item = layout::encode_as(b"a record that was set aside", item)?;
+        self.part(&item);
+        Ok(())
     }
 
     fn finish(self, global_seq: u64) -> Digest {
@@ -78,16 +80,17 @@ impl Hasher {
 /// # Errors
 /// Where the table cannot be read or is damaged.
 pub fn stored_digest(table: &Arc<dyn Table>, fold: &dyn Fold) -> Result<Digest, StoreError> {
-    stored(table, fold.name(), fold.version())
+    let build = Builds(fold.name()).of_version(&**table, fold.version())?;
+    stored(table, fold.name(), build)
 }
 
 pub(crate) fn stored(
     table: &Arc<dyn Table>,
     name: &str,
-    version: u32,
+    build: Build,
 ) -> Result<Digest, StoreError> {
-    let state = TableState::new(table.clone(), name, version);
-    let mut hasher = Hasher::new(name, version);
+    let state = TableState::new(table.clone(), name, build);
+    let mut hasher = Hasher::new(name, build.version);
     let mut after: Option<String> = None;
     loop {
         let page = state.scan("", after.as_deref(), PAGE).map_err(store_error)?;
@@ -99,9 +102,17 @@ pub(crate) fn stored(
             None => break,
         }
     }
-    let layout = Layout::new(name, version);
-    for item in set_aside(&**table, &layout, None, usize::MAX)? {
-        hasher.set_aside(&item);
+    let layout = Layout::new(name, build);
+    let mut after = None;
+    loop {
+        let page = set_aside(&**table, &layout, after, PAGE)?;
+        for item in &page {
+            hasher.set_aside(item)?;
+        }
+        match page.get(PAGE - 1) {
+            Some(last) => after = Some(last.global_seq),
+            None => break,
+        }
     }
     let checkpoint = layout.checkpoint(&**table)?.unwrap_or_default();
     Ok(hasher.finish(checkpoint.global_seq))
@@ -128,7 +139,7 @@ pub fn rebuild_digest(log: &Log, fold: &dyn Fold, context: &Context) -> Result<D
 }
 
 /// The same from any source of records: `read` gives the next ones above a position, and none
-/// at the end.
+/// at the end. Decisions about records that were set aside make it go back for them.
 ///
 /// # Errors
 /// Those of `read`.
@@ -137,30 +148,33 @@ pub fn rebuild(
     context: &Context,
     mut read: impl FnMut(u64) -> Result<Vec<Record>, StoreError>,
 ) -> Result<Digest, StoreError> {
-    let mut state = MemoryState::default();
-    let (mut aside, mut at) = (Vec::new(), 0);
+    let mut rebuilt = InMemory::default();
     loop {
-        let records = read(at)?;
+        let records = read(rebuilt.at)?;
         if records.is_empty() {
             break;
         }
         for record in records {
-            match step(fold, context, &state, &record).map_err(store_error)? {
-                Step::Skipped => {}
-                Step::Folded(writes) => state.commit(writes),
-                Step::SetAside(item) => aside.push(item),
-            }
-            at = record.entry.global_seq;
+            let mut one = |global_seq: u64| {
+                let found = read(global_seq.saturating_sub(1))?.into_iter().next();
+                Ok(found.filter(|record| record.entry.global_seq == global_seq))
+            };
+            rebuilt.fold(fold, context, &record, &mut one)?;
         }
     }
+    of_memory(fold, &rebuilt)
+}
+
+/// The digest of what was folded in memory.
+pub(crate) fn of_memory(fold: &dyn Fold, folded: &InMemory) -> Result<Digest, StoreError> {
     let mut hasher = Hasher::new(fold.name(), fold.version());
-    for (key, value) in &state.0 {
+    for (key, value) in &folded.state.0 {
         hasher.state(key, value)?;
     }
-    for item in &aside {
-        hasher.set_aside(item);
+    for item in folded.aside.values() {
+        hasher.set_aside(item)?;
     }
-    Ok(hasher.finish(at))
+    Ok(hasher.finish(folded.at))
 }
 
 fn store_error(error: StateError) -> StoreError {

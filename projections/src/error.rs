@@ -58,6 +58,38 @@ pub enum QueryError {
         /// What was asked for.
         wanted: u64,
     },
+    /// The log does not reach to the position that was asked for.
+    #[error("at: the log ends at {head}")]
+    Future {
+        /// Where it ends.
+        head: u64,
+    },
+    /// Past state would take too many records to fold.
+    #[error("at: past state takes {records} records to fold, and at most {limit} are folded")]
+    TooManyRecords {
+        /// How many it would take.
+        records: u64,
+        /// How many are folded at most.
+        limit: u64,
+    },
+    /// Past state takes too much memory.
+    #[error("at: past state takes more than {limit} bytes")]
+    TooMuchState {
+        /// How many bytes it may take.
+        limit: u64,
+    },
+    /// The projection has no past state.
+    #[error("at: {0:?} shows its present state only")]
+    NoPast(String),
+    /// The page that was asked for followed another one too long ago.
+    #[error("after: this page is not remembered any more; begin with the first one")]
+    Forgotten,
+    /// Too much work of this kind is under way.
+    #[error("too many {0} are under way")]
+    Busy(&'static str),
+    /// A build of the projection is being made already.
+    #[error("{0:?} is being rebuilt already")]
+    UnderWay(String),
     /// The projection is being started again.
     #[error("the projection {0:?} is being started again")]
     Unavailable(String),
@@ -74,9 +106,24 @@ impl From<QueryError> for Refusal {
         let problem = match &error {
             QueryError::Unknown(_) => Problem::NotFound,
             QueryError::NotCaughtUp { .. } => Problem::NotCaughtUp,
-            QueryError::Unavailable(_) => Problem::Busy,
+            QueryError::Unavailable(_) | QueryError::Busy(_) => Problem::Busy,
+            QueryError::UnderWay(_) => Problem::Conflict,
+            QueryError::Future { .. }
+            | QueryError::TooManyRecords { .. }
+            | QueryError::TooMuchState { .. }
+            | QueryError::NoPast(_)
+            | QueryError::Forgotten => Problem::InvalidParameter,
             QueryError::State(_) | QueryError::Storage(_) => Problem::Internal,
         };
-        Refusal::new(problem, error.to_string())
+        let refusal = Refusal::new(problem, error.to_string());
+        match error {
+            QueryError::Future { head } => refusal.with("parameter", "at").with("head", head),
+            QueryError::TooManyRecords { limit, .. } | QueryError::TooMuchState { limit } => {
+                refusal.with("parameter", "at").with("limit", limit)
+            }
+            QueryError::NoPast(_) => refusal.with("parameter", "at"),
+            QueryError::Forgotten => refusal.with("parameter", "after"),
+            _ => refusal,
+        }
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::FoldError;
+use crate::reader::{Reader, Shown};
 
 /// What a fold may know beside state and record. It is the same over the life of a log.
 #[derive(Clone, Debug)]
@@ -47,11 +48,23 @@ pub trait Fold: Send + Sync + 'static {
     fn scope(&self) -> Scope;
     /// Who may read the state.
     fn visibility(&self) -> Visibility;
-    /// Whether a query may show an entry to everyone who may read the projection. What it may
-    /// not show is left to readers that check the audience ([`crate::Projections::view`]).
-    fn shows(&self, value: &Value) -> bool {
-        let _ = value;
+    /// What of a row a reader is shown, by queries, in past state and in live streams. Rows of a
+    /// private projection are shown to their owner only, whatever is said here.
+    ///
+    /// `Value::Null` stands for a row that was removed: whether a reader is told so can then
+    /// depend on the key alone.
+    fn shown_to(&self, key: &[String], value: &Value, reader: &Reader) -> Shown {
+        let _ = (key, value, reader);
+        Shown::Whole
+    }
+    /// Whether past state may be asked for.
+    fn keeps_past(&self) -> bool {
         true
+    }
+    /// Whether a row as it is now says that what it held before is withdrawn: then past state
+    /// does not show it either.
+    fn withdrawn(&self, now: &Value) -> bool {
+        now.get("deleted") == Some(&Value::Bool(true))
     }
     /// Folds one record. After an error nothing that was written counts.
     ///

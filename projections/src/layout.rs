@@ -2,10 +2,19 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `<name>\0v<version>\0s<key>` | state: DAG-CBOR of the JSON value |
-//! | `<name>\0v<version>\0x<global_seq, 8 bytes big-endian>` | a record that was set aside |
-//! | `<name>\0v<version>\0c` | the checkpoint |
-//! | `<name>\0live` | the version that is served, in decimal |
+//! | `<name>\0v<build>\0s<key>` | state: DAG-CBOR of the JSON value |
+//! | `<name>\0v<build>\0x<global_seq, 8 bytes big-endian>` | a record that was set aside |
+//! | `<name>\0v<build>\0c` | the checkpoint |
+//! | `<name>\0v<build>\0h<global_seq, 8 bytes><number, 4 bytes>` | a change ([`crate::changes`]) |
+//! | `<name>\0v<build>\0i` | how far the changes reach back |
+//! | `<name>\0live` | the build that is served |
+//! | `<name>\0next` | the build that is made beside it and will take its place |
+//!
+//! A build is a version of the fold, in decimal, and from its second building on a dot and the
+//! number of the building.
+
+use std::fmt;
+use std::str::FromStr;
 
 use fedsx_kernel::Cid;
 use fedsx_kernel::canonical;
@@ -21,34 +30,58 @@ pub(crate) struct Checkpoint {
     pub(crate) global_seq: u64,
     /// Its body, to notice a log that was cut and grew again.
     pub(crate) cid: Option<Cid>,
-    /// Records that were set aside so far.
+    /// Records that were set aside and wait for a decision.
     pub(crate) set_aside: u64,
 }
 
-/// A record that a fold could not digest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SetAside {
-    /// The entry.
-    pub global_seq: u64,
-    /// The body.
-    pub cid: Cid,
-    /// Why.
-    pub reason: String,
+/// One building of a version of a projection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Build {
+    pub(crate) version: u32,
+    pub(crate) generation: u32,
+}
+
+impl Build {
+    /// The first building of a version.
+    pub(crate) fn first(version: u32) -> Self {
+        Self { version, generation: 0 }
+    }
+}
+
+impl fmt::Display for Build {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.generation {
+            0 => write!(f, "{}", self.version),
+            generation => write!(f, "{}.{generation}", self.version),
+        }
+    }
+}
+
+impl FromStr for Build {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text.split_once('.') {
+            Some((version, generation)) => {
+                Self { version: version.parse()?, generation: generation.parse()? }
+            }
+            None => Self::first(text.parse()?),
+        })
+    }
 }
 
 /// Keys that are removed in one step.
 const PAGE: usize = 1000;
 
-/// The keys of one version of one projection.
+/// The keys of one build of one projection.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
-    name: String,
     root: String,
 }
 
 impl Layout {
-    pub(crate) fn new(name: &str, version: u32) -> Self {
-        Self { name: name.to_owned(), root: format!("{name}\0v{version}\0") }
+    pub(crate) fn new(name: &str, build: Build) -> Self {
+        Self { root: format!("{name}\0v{build}\0") }
     }
 
     pub(crate) fn state(&self) -> Vec<u8> {
@@ -63,6 +96,14 @@ impl Layout {
         let mut key = self.set_aside();
         key.extend_from_slice(&global_seq.to_be_bytes());
         key
+    }
+
+    pub(crate) fn changes(&self) -> Vec<u8> {
+        format!("{}h", self.root).into_bytes()
+    }
+
+    pub(crate) fn reach(&self) -> Vec<u8> {
+        format!("{}i", self.root).into_bytes()
     }
 
     fn checkpoint_key(&self) -> Vec<u8> {
@@ -80,50 +121,78 @@ impl Layout {
         Ok((key, Some(value)))
     }
 
-    /// Whether anything of this version is stored.
+    /// Whether anything of this build is stored.
     pub(crate) fn is_empty(&self, table: &dyn Table) -> Result<bool, StoreError> {
         Ok(table.scan(self.root.as_bytes(), None, 1)?.is_empty())
     }
 
-    /// Removes everything of this version, the checkpoint first, so that what a crash leaves
+    /// Removes everything of this build, the checkpoint first, so that what a crash leaves
     /// behind is not taken for a state.
     pub(crate) fn wipe(&self, table: &dyn Table) -> Result<(), StoreError> {
         table.apply(vec![(self.checkpoint_key(), None)])?;
         wipe_prefix(table, self.root.as_bytes())
     }
+}
 
-    pub(crate) fn live(&self, table: &dyn Table) -> Result<Option<u32>, StoreError> {
-        let key = self.live_key();
-        let Some(bytes) = table.get(&key)? else { return Ok(None) };
-        let version = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
-        version.map(Some).ok_or_else(|| damaged(&key, "not a version"))
+/// Which builds of a projection are stored, and what they are for.
+#[derive(Clone, Debug)]
+pub(crate) struct Builds<'a>(pub(crate) &'a str);
+
+impl Builds<'_> {
+    /// The build that is served.
+    pub(crate) fn live(&self, table: &dyn Table) -> Result<Option<Build>, StoreError> {
+        read_build(table, &self.key("live"))
     }
 
-    pub(crate) fn put_live(&self, version: u32) -> TableWrite {
-        (self.live_key(), Some(version.to_string().into_bytes()))
+    /// The build that will take its place.
+    pub(crate) fn next(&self, table: &dyn Table) -> Result<Option<Build>, StoreError> {
+        read_build(table, &self.key("next"))
     }
 
-    fn live_key(&self) -> Vec<u8> {
-        format!("{}\0live", self.name).into_bytes()
+    pub(crate) fn put_live(&self, build: Build) -> TableWrite {
+        (self.key("live"), Some(build.to_string().into_bytes()))
     }
 
-    /// Removes every other version of the projection.
-    pub(crate) fn wipe_others(&self, table: &dyn Table) -> Result<(), StoreError> {
-        let versions = format!("{}\0v", self.name).into_bytes();
-        let (own, mut after) = (self.root.as_bytes(), None);
-        while let Some((key, _)) = table.scan(&versions, after.as_deref(), 1)?.pop() {
-            if key.starts_with(own) {
-                // No key of a version goes on with 0xff, which is not UTF-8.
-                after = Some([own, &[0xff]].concat());
-                continue;
+    pub(crate) fn put_next(&self, build: Option<Build>) -> TableWrite {
+        (self.key("next"), build.map(|build| build.to_string().into_bytes()))
+    }
+
+    /// The build of a version that is as far as possible: the served one, else the one that is
+    /// being made.
+    pub(crate) fn of_version(&self, table: &dyn Table, version: u32) -> Result<Build, StoreError> {
+        let known = [self.live(table)?, self.next(table)?];
+        let found = known.into_iter().flatten().find(|build| build.version == version);
+        Ok(found.unwrap_or(Build::first(version)))
+    }
+
+    /// Removes every build that is not among these.
+    pub(crate) fn wipe_others(&self, table: &dyn Table, keep: &[Build]) -> Result<(), StoreError> {
+        let builds = format!("{}\0v", self.0).into_bytes();
+        let keep: Vec<_> = keep.iter().map(|build| Layout::new(self.0, *build).root).collect();
+        let mut after: Option<Vec<u8>> = None;
+        while let Some((key, _)) = table.scan(&builds, after.as_deref(), 1)?.pop() {
+            let name = key.get(builds.len()..).unwrap_or_default();
+            let name = name.iter().take_while(|byte| **byte != 0).count();
+            let root = key.get(..builds.len() + name + 1).unwrap_or(&key).to_vec();
+            if keep.iter().any(|kept| kept.as_bytes() == root) {
+                // No key of a build goes on with 0xff after its root.
+                after = Some([root.as_slice(), &[0xff]].concat());
+            } else {
+                wipe_prefix(table, &root)?;
             }
-            let digits = key.get(versions.len()..).unwrap_or_default();
-            let digits = digits.iter().take_while(|byte| **byte != 0).count();
-            let root = key.get(..versions.len() + digits + 1).unwrap_or(&key).to_vec();
-            wipe_prefix(table, &root)?;
         }
         Ok(())
     }
+
+    fn key(&self, what: &str) -> Vec<u8> {
+        format!("{}\0{what}", self.0).into_bytes()
+    }
+}
+
+fn read_build(table: &dyn Table, key: &[u8]) -> Result<Option<Build>, StoreError> {
+    let Some(bytes) = table.get(key)? else { return Ok(None) };
+    let build = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
+    build.map(Some).ok_or_else(|| damaged(key, "not a build"))
 }
 
 fn wipe_prefix(table: &dyn Table, prefix: &[u8]) -> Result<(), StoreError> {

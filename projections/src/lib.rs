@@ -7,21 +7,33 @@
 //! *Invariant:* a fold reads no clock, no randomness and no network; it sees state and one record.
 #![forbid(unsafe_code)]
 
+mod batch;
+mod changes;
+mod cursors;
 pub mod digest;
 mod engine;
 pub mod error;
 pub mod fold;
 pub mod folds;
+mod in_memory;
 mod layout;
+mod offline;
 pub mod query;
+mod reader;
+pub mod set_aside;
+mod source;
 mod step;
 mod table_state;
 
 pub use digest::{Digest, rebuild_digest, stored_digest};
-pub use engine::{Info, Projections};
+pub use engine::{
+    Change, Changes, Info, News, Options, Projections, Rebuilding, Rebuilt, Subscription,
+};
 pub use error::{FoldError, OpenError, QueryError};
 pub use fold::{Context, Fold, Scope, Visibility};
 pub use folds::builtin;
-pub use layout::SetAside;
+pub use offline::rebuild_stored;
 pub use query::{Item, MAX_LIMIT, Page, Query};
-pub use table_state::TableState;
+pub use reader::{Reader, Shown};
+pub use set_aside::{SetAside, Verdict};
+pub use source::{Source, StoreSource};

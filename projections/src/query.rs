@@ -1,15 +1,18 @@
 //! Reading pages of a projection.
 
-use fedsx_kernel::state::{StateError, StateView, key, parts, prefix};
+use fedsx_kernel::state::{StateError, key, parts, prefix};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::table_state::TableState;
+use crate::error::QueryError;
+use crate::table_state::Rows;
 
 /// The most items on one page.
 pub const MAX_LIMIT: usize = 1000;
+/// The most rows that are looked at for one page, for readers to whom most are hidden.
+const MAX_EXAMINED: usize = 10_000;
 /// First character of the first part of keys that are a fold's own notes.
-const NOTES: &str = "~";
+pub(crate) const NOTES: &str = "~";
 /// Comes after every key that starts with [`NOTES`].
 const AFTER_NOTES: &str = "~\u{10ffff}\u{10ffff}";
 
@@ -53,19 +56,35 @@ pub struct Page {
     pub version: u32,
     /// The position up to which everything is in the items.
     pub global_seq: u64,
-    /// The items, in the order that was asked for; entries that are not for everyone are left out,
-    /// so that there may be fewer than asked for.
+    /// The position that was asked for, where it is past state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
+    /// The items, in the order that was asked for. What is not for the reader is left out; where
+    /// that is nearly everything, there may be fewer items than asked for.
     pub items: Vec<Item>,
-    /// Where the next page goes on; none on the last one.
+    /// Where the next page goes on; none on the last one. It tells nothing of hidden rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
+/// Where a next page goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Next {
+    /// After a row that the reader was shown.
+    Shown(String),
+    /// After a row that is hidden from the reader, and so must be its key.
+    Hidden(String),
+}
+
+/// What of a row is shown, if anything.
+pub(crate) type Show<'a> = dyn FnMut(&[String], Value) -> Result<Option<Value>, QueryError> + 'a;
+
 /// The items of a page and where the next one goes on.
 pub(crate) fn read(
-    state: &TableState,
+    state: &dyn Rows,
     query: &Query,
-) -> Result<(Vec<Item>, Option<String>), StateError> {
+    show: &mut Show<'_>,
+) -> Result<(Vec<Item>, Option<Next>), QueryError> {
     let limit = query.limit.clamp(1, MAX_LIMIT);
     let (exact, below) = match &query.key_prefix {
         None => (None, String::new()),
@@ -78,24 +97,46 @@ pub(crate) fn read(
             (Some(key(&first)), prefix(&first))
         }
     };
-    // One more than asked for shows whether there is a next page.
-    let wanted = limit + 1;
-    let mut found = if query.newest_first {
-        backward(state, exact.as_deref(), &below, query.after.as_deref(), wanted)?
-    } else {
-        forward(state, exact.as_deref(), &below, query.after.as_deref(), wanted)?
-    };
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next = if more { found.last().map(|(key, _)| key.clone()) } else { None };
-    let items = found.into_iter().map(|(key, value)| Item { key: parts(&key), value }).collect();
-    Ok((items, next))
+    let (mut items, mut examined) = (Vec::new(), 0);
+    let mut after = query.after.clone();
+    // The key of the last item: the next page starts there, not at hidden rows behind it.
+    let mut last: Option<String> = None;
+    loop {
+        // One more than asked for shows whether there is a next page.
+        let wanted = limit + 1;
+        let found = if query.newest_first {
+            backward(state, exact.as_deref(), &below, after.as_deref(), wanted)?
+        } else {
+            forward(state, exact.as_deref(), &below, after.as_deref(), wanted)?
+        };
+        let ends = found.len() < wanted;
+        for (place, value) in found {
+            let row = parts(&place);
+            if let Some(value) = show(&row, value)? {
+                if items.len() == limit {
+                    return Ok((items, last.map(Next::Shown)));
+                }
+                items.push(Item { key: row, value });
+                last = Some(place.clone());
+            }
+            examined += 1;
+            after = Some(place);
+        }
+        if ends {
+            return Ok((items, None));
+        }
+        if examined >= MAX_EXAMINED {
+            let next =
+                if items.len() == limit { last.map(Next::Shown) } else { after.map(Next::Hidden) };
+            return Ok((items, next));
+        }
+    }
 }
 
 type Entries = Vec<(String, Value)>;
 
 fn forward(
-    state: &TableState,
+    state: &dyn Rows,
     exact: Option<&str>,
     below: &str,
     after: Option<&str>,
@@ -117,7 +158,7 @@ fn forward(
 }
 
 fn backward(
-    state: &TableState,
+    state: &dyn Rows,
     exact: Option<&str>,
     below: &str,
     before: Option<&str>,

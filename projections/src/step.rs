@@ -1,25 +1,30 @@
-//! One record folded: what the engine and an offline rebuild have in common.
+//! One record folded: what the engine, past state and an offline rebuild have in common.
 
 use fedsx_kernel::json;
-use fedsx_kernel::log::Record;
-use fedsx_kernel::state::{Overlay, StateError, StateView, Writes};
+use fedsx_kernel::log::{Record, StoreError};
+use fedsx_kernel::state::{Overlay, State as _, StateError, StateView, Writes};
 
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope};
-use crate::layout::SetAside;
+use crate::set_aside::{Decision, SetAside, Status, Verdict};
 
-/// The longest reason that is kept for a record that was set aside, in characters.
-const MAX_REASON_CHARS: usize = 500;
+/// What a record changes.
+#[derive(Debug, Default)]
+pub(crate) struct Effect {
+    /// State.
+    pub(crate) writes: Writes,
+    /// Records that were set aside, or whose being set aside was decided about.
+    pub(crate) aside: Vec<SetAside>,
+    /// By how much fewer (below 0) or more records wait for a decision.
+    pub(crate) waiting: i64,
+}
 
-/// What became of a record.
-#[derive(Debug)]
-pub(crate) enum Step {
-    /// The record is not for this fold.
-    Skipped,
-    /// What it changes.
-    Folded(Writes),
-    /// The fold could not digest it; the state stays as it was.
-    SetAside(SetAside),
+/// What a decision refers to.
+pub(crate) trait Earlier {
+    /// A record that was set aside before.
+    fn aside(&mut self, global_seq: u64) -> Result<Option<SetAside>, StoreError>;
+    /// The record at a position.
+    fn record(&mut self, global_seq: u64) -> Result<Option<Record>, StoreError>;
 }
 
 /// Folds one record over a view. An error means that the storage failed.
@@ -27,25 +32,40 @@ pub(crate) fn step(
     fold: &dyn Fold,
     context: &Context,
     view: &dyn StateView,
+    earlier: &mut dyn Earlier,
     record: &Record,
-) -> Result<Step, StateError> {
+) -> Result<Effect, StateError> {
+    let mut effect = Effect::default();
     if fold.scope() == Scope::EachCid && !record.entry.first {
-        return Ok(Step::Skipped);
+        return Ok(effect);
     }
+    match attempt(fold, context, view, record)? {
+        Ok(writes) => effect.writes = writes,
+        Err(reason) => {
+            effect.aside.push(SetAside::new(record, &reason));
+            effect.waiting = 1;
+        }
+    }
+    if let Some(decision) = Decision::of(record, &context.base, fold.name()) {
+        decide(fold, context, view, earlier, decision, &mut effect)?;
+    }
+    Ok(effect)
+}
+
+/// Folds a record; the inner error is the reason why it cannot be digested.
+fn attempt(
+    fold: &dyn Fold,
+    context: &Context,
+    view: &dyn StateView,
+    record: &Record,
+) -> Result<Result<Writes, String>, StateError> {
     let mut overlay = Overlay::new(view);
-    let reason = match fold.fold(context, &mut overlay, record) {
-        Ok(()) => match normal(overlay.into_writes()) {
-            Ok(writes) => return Ok(Step::Folded(writes)),
-            Err(error) => format!("the new state has no normal form: {error}"),
-        },
-        Err(FoldError::State(error @ StateError::Storage(_))) => return Err(error),
-        Err(error) => error.to_string(),
-    };
-    Ok(Step::SetAside(SetAside {
-        global_seq: record.entry.global_seq,
-        cid: record.entry.cid,
-        reason: reason.chars().take(MAX_REASON_CHARS).collect(),
-    }))
+    match fold.fold(context, &mut overlay, record) {
+        Ok(()) => Ok(normal(overlay.into_writes())
+            .map_err(|error| format!("the new state has no normal form: {error}"))),
+        Err(FoldError::State(error @ StateError::Storage(_))) => Err(error),
+        Err(error) => Ok(Err(error.to_string())),
+    }
 }
 
 /// State is stored as DAG-CBOR, which takes only documents in normal form.
@@ -54,4 +74,59 @@ fn normal(writes: Writes) -> Result<Writes, json::JsonError> {
         .into_iter()
         .map(|(key, value)| Ok((key, value.map(json::normalise).transpose()?)))
         .collect()
+}
+
+fn decide(
+    fold: &dyn Fold,
+    context: &Context,
+    view: &dyn StateView,
+    earlier: &mut dyn Earlier,
+    decision: Decision,
+    effect: &mut Effect,
+) -> Result<(), StateError> {
+    // A decision about what this version of the fold digested, or about another record, is void.
+    let Some(mut item) = earlier.aside(decision.about).map_err(storage)? else { return Ok(()) };
+    if item.cid != decision.cid || item.status == Status::Retried {
+        return Ok(());
+    }
+    let waited = item.waits();
+    match decision.decided.decision {
+        Verdict::Skip if item.status == Status::Skipped => return Ok(()),
+        Verdict::Skip => item.status = Status::Skipped,
+        Verdict::Retry => {
+            let Some(old) = earlier.record(decision.about).map_err(storage)? else { return Ok(()) };
+            // The record of the decision itself comes first.
+            let mut here = Overlay::new(view);
+            commit(&mut here, effect.writes.clone());
+            match attempt(fold, context, &here, &old)? {
+                Ok(writes) => {
+                    effect.writes.extend(writes);
+                    item.status = Status::Retried;
+                }
+                Err(reason) => {
+                    item.reason = crate::set_aside::shortened(&reason);
+                    item.failed_retries = item.failed_retries.saturating_add(1);
+                    item.status = Status::Waiting;
+                }
+            }
+        }
+    }
+    item.decided = Some(decision.decided);
+    effect.waiting += i64::from(item.waits()) - i64::from(waited);
+    effect.aside.push(item);
+    Ok(())
+}
+
+/// Puts writes into an overlay.
+pub(crate) fn commit(overlay: &mut Overlay<'_>, writes: Writes) {
+    for (key, value) in writes {
+        match value {
+            Some(value) => overlay.put(&key, value),
+            None => overlay.remove(&key),
+        }
+    }
+}
+
+pub(crate) fn storage(error: StoreError) -> StateError {
+    StateError::Storage(error.to_string())
 }

@@ -1,44 +1,39 @@
-//! Keyed state below a prefix of a table.
+//! Keyed state below a prefix of a table, and how rows of any state are read.
 
 use std::sync::Arc;
 
 use fedsx_kernel::log::{StoreError, Table};
-use fedsx_kernel::state::{StateError, StateView};
+use fedsx_kernel::state::{MemoryState, StateError, StateView};
 use serde_json::Value;
 
-use crate::layout::{self, Layout};
+use crate::layout::{self, Build, Layout};
 
-/// The committed state of one version of one projection.
+/// State that can be read in both directions.
+pub(crate) trait Rows: StateView {
+    /// Up to `limit` entries whose keys start with `prefix` and come before `before`, in falling
+    /// order of keys.
+    fn scan_back(
+        &self,
+        prefix: &str,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Value)>, StateError>;
+}
+
+/// The committed state of one build of one projection.
 #[derive(Clone)]
-pub struct TableState {
+pub(crate) struct TableState {
     table: Arc<dyn Table>,
     prefix: Vec<u8>,
 }
 
 impl TableState {
-    /// The state of a version of a projection.
-    pub fn new(table: Arc<dyn Table>, name: &str, version: u32) -> Self {
-        Self { table, prefix: Layout::new(name, version).state() }
+    pub(crate) fn new(table: Arc<dyn Table>, name: &str, build: Build) -> Self {
+        Self { table, prefix: Layout::new(name, build).state() }
     }
 
     pub(crate) fn key(&self, key: &str) -> Vec<u8> {
         [self.prefix.as_slice(), key.as_bytes()].concat()
-    }
-
-    /// Up to `limit` entries whose keys start with `prefix` and come before `before`, in falling
-    /// order of keys.
-    ///
-    /// # Errors
-    /// Where the table cannot be read.
-    pub fn scan_back(
-        &self,
-        prefix: &str,
-        before: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<(String, Value)>, StateError> {
-        let before = before.map(|before| self.key(before));
-        let found = self.table.scan_back(&self.key(prefix), before.as_deref(), limit);
-        self.read(found.map_err(storage)?)
     }
 
     fn read(&self, found: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Vec<(String, Value)>, StateError> {
@@ -50,6 +45,38 @@ impl TableState {
             Ok((key, value))
         };
         found.into_iter().map(read).collect()
+    }
+}
+
+impl Rows for TableState {
+    fn scan_back(
+        &self,
+        prefix: &str,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Value)>, StateError> {
+        let before = before.map(|before| self.key(before));
+        let found = self.table.scan_back(&self.key(prefix), before.as_deref(), limit);
+        self.read(found.map_err(storage)?)
+    }
+}
+
+impl Rows for MemoryState {
+    fn scan_back(
+        &self,
+        prefix: &str,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Value)>, StateError> {
+        // What starts with the prefix ends before the prefix followed by the greatest character.
+        let end = format!("{prefix}{}", char::MAX);
+        let end = before.filter(|before| *before < end.as_str()).unwrap_or(&end);
+        if end < prefix {
+            return Ok(Vec::new());
+        }
+        let found = self.0.range(prefix.to_owned()..end.to_owned()).rev();
+        let found = found.filter(|(key, _)| key.starts_with(prefix)).take(limit);
+        Ok(found.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 }
 

@@ -12,7 +12,7 @@ use fedsx_kernel::log::{Log, Record, StoreError, Table, TableWrite};
 use fedsx_kernel::runtime::Runtime;
 use fedsx_kernel::state::{State, get_as};
 use fedsx_projections::{
-    Context, Fold, FoldError, Projections, Query, QueryError, Scope, Visibility, builtin,
+    Context, Fold, FoldError, Projections, Query, QueryError, Reader, Scope, Visibility, builtin,
     rebuild_digest, stored_digest,
 };
 use proptest::prelude::*;
@@ -171,7 +171,7 @@ async fn a_new_version_replaces_the_old_one() {
     let at = append(&log, &notes(5, 6)[0]).await;
     projections.wait("counter", at, WAIT).await.unwrap();
     assert_eq!(count(&projections), 24);
-    let page = projections.query("counter", &Query::default()).unwrap();
+    let page = projections.query("counter", &Query::default(), &Reader::Anyone).unwrap();
     assert_eq!((page.version, page.global_seq, page.items.len()), (2, at, 1));
     projections.shutdown().await;
     assert!(table(&storage).scan(b"counter\0v1\0", None, 1).unwrap().is_empty());

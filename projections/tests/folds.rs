@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
+use fedsx_kernel::activity::Activity;
 use fedsx_kernel::log::{Record, Stream};
 use fedsx_kernel::runtime::Runtime;
 use fedsx_kernel::state::{MemoryState, StateView, key};
 use fedsx_projections::folds::{
     ActorState, DefineRegistry, Endorsements, Feed, FollowerGraph, KeyHistory, Objects, PeerActors,
 };
-use fedsx_projections::{Fold, Item, Page, Projections, Query, builtin};
+use fedsx_projections::{Fold, Item, Page, Projections, Query, Reader, builtin};
 use serde_json::{Value, json};
 
 fn state(one: &dyn Fold, said: &[Said]) -> MemoryState {
@@ -127,7 +128,11 @@ fn actors_have_profile_keys_and_counts() {
         ),
         false,
     );
-    let moved = say(2, 3, json!({"type": "Move", "object": ACTORS[2], "target": ACTORS[3]}));
+    let moved = say(
+        2,
+        3,
+        json!({"type": "Move", "to": [PUBLIC], "object": ACTORS[2], "target": ACTORS[3]}),
+    );
     let said = [rotated, born, create(2, 1, PUBLIC, "x"), (moved, false)];
     let shown = at(&state(&ActorState, &said), &[ACTORS[2]]);
     assert_eq!((&shown["name"], &shown["movedTo"]), (&json!("Daniel"), &json!(ACTORS[3])));
@@ -163,15 +168,20 @@ fn peers_are_known_by_fetching_and_by_their_updates() {
 #[test]
 fn endorsements_are_counted_once() {
     let target = note_id(2, 0);
-    let like = (say(0, 0, json!({"type": "Like", "object": target})), false);
-    let again = (say(0, 1, json!({"type": "Like", "object": target})), false);
+    let first = (like(0, 0, &target), false);
+    let again = (like(0, 1, &target), false);
     let share = (say(1, 0, json!({"type": "Endorse", "kind": "share", "object": target})), false);
     let undo = (say(0, 2, json!({"type": "Undo", "object": again.0.id()})), false);
-    let said = [like, again, share];
-    assert_eq!(at(&state(&Endorsements, &said), &[&target]), json!({"like": 1, "share": 1}));
+    let said = [first, again, share];
+    // What does not address everyone is counted apart.
+    let counts = json!({"like": 1, "private": {"share": 1}});
+    assert_eq!(at(&state(&Endorsements, &said), &[&target]), counts);
     let undone = state(&Endorsements, &[&[undo][..], &said[..]].concat());
-    assert_eq!(at(&undone, &[&target]), json!({"share": 1}));
+    assert_eq!(at(&undone, &[&target]), json!({"private": {"share": 1}}));
     assert_eq!(at(&undone, &[&target, "like", ACTORS[0]])["undone"], true);
+    let privately = (say(0, 5, json!({"type": "Like", "object": target})), false);
+    let now = state(&Endorsements, &[&[privately][..], &said[..]].concat());
+    assert_eq!(at(&now, &[&target]), json!({"private": {"like": 1, "share": 1}}));
     let odd = (say(0, 3, json!({"type": "Endorse", "kind": "odd", "object": target})), false);
     assert_eq!(fold(&Endorsements, &records(&[odd])).1.len(), 1);
 }
@@ -198,11 +208,13 @@ fn the_registry_says_where_definitions_come_from() {
         (say(0, seq, json!({"type": "GenesisActivated", "object": object})), true)
     };
     let define = |author, seq, definition: &Value| {
-        (say(author, seq, json!({"type": "DefineActivity", "object": definition})), false)
+        let content = json!({"type": "DefineActivity", "to": [PUBLIC], "object": definition});
+        (say(author, seq, content), false)
     };
     let first = bundle(0, json!({"a": {"cid": cid(&create), "document": create}}));
     let offered = define(2, 0, &pin);
-    let add = (say(0, 1, json!({"type": "Add", "object": offered.0.id()})), false);
+    let add = json!({"type": "Add", "to": [PUBLIC], "object": offered.0.id()});
+    let add = (say(0, 1, add), false);
     let status = |said: &[Said], name: &str, of: &Value| {
         at(&state(&DefineRegistry, said), &["activity-types", name, &cid(of)])["status"].clone()
     };
@@ -218,6 +230,10 @@ fn the_registry_says_where_definitions_come_from() {
     assert_eq!(status(&said, "Create", &create), "retired");
 }
 
+fn like(author: usize, seq: usize, target: &str) -> Activity {
+    say(author, seq, json!({"type": "Like", "to": [PUBLIC], "object": target}))
+}
+
 fn keys(page: &Page) -> Vec<Vec<String>> {
     page.items.iter().map(|Item { key, .. }| key.clone()).collect()
 }
@@ -226,10 +242,8 @@ fn keys(page: &Page) -> Vec<Vec<String>> {
 async fn queries_page_in_both_directions() {
     let (storage, log) = open_log();
     let target = note_id(2, 0);
-    let mut said: Vec<Said> = (0..3)
-        .map(|author| (say(author, 0, json!({"type": "Like", "object": target})), false))
-        .collect();
-    said.push((say(0, 1, json!({"type": "Like", "object": "https://a.example/1"})), false));
+    let mut said: Vec<Said> = (0..3).map(|author| (like(author, 0, &target), false)).collect();
+    said.push((like(0, 1, "https://a.example/1"), false));
     for item in &said {
         append(&log, item).await;
     }
@@ -238,7 +252,7 @@ async fn queries_page_in_both_directions() {
             .await
             .unwrap();
     projections.wait("endorsements", log.head(), Duration::from_secs(10)).await.unwrap();
-    let query = |query: Query| projections.query("endorsements", &query).unwrap();
+    let query = |query: Query| projections.query("endorsements", &query, &Reader::Anyone).unwrap();
     let all = query(Query::default());
     assert_eq!((all.items.len(), all.next.clone()), (6, None), "notes of the fold are hidden");
     for newest_first in [false, true] {
@@ -280,7 +294,7 @@ async fn queries_show_only_public_objects() {
             .await
             .unwrap();
     projections.wait("objects", log.head(), Duration::from_secs(10)).await.unwrap();
-    let page = projections.query("objects", &Query::default()).unwrap();
+    let page = projections.query("objects", &Query::default(), &Reader::Anyone).unwrap();
     assert_eq!(keys(&page), [[note_id(2, 0)]]);
     let view = projections.view("objects").unwrap();
     assert!(view.get(&key(&[&note_id(2, 1)])).unwrap().is_some());

@@ -84,29 +84,6 @@ pub(crate) async fn tokens(State(app): State<App>, headers: HeaderMap) -> Answer
     Ok(answer(&json!({ "items": app.parts.tokens.list() })))
 }
 
-pub(crate) async fn projections(State(app): State<App>, headers: HeaderMap) -> Answer {
-    allowed(&app, &headers)?;
-    let mut items = Vec::new();
-    for info in app.parts.projections.list() {
-        let digest = app.parts.projections.digest(&info.name).await.map_err(Refusal::from)?;
-        items.push(json!({ "projection": info, "digest": digest }));
-    }
-    Ok(answer(&json!({ "items": items })))
-}
-
-pub(crate) async fn set_aside(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Answer {
-    allowed(&app, &headers)?;
-    let query = parameters(&uri);
-    let after = parameter::<u64>("after", first(&query, "after"))?;
-    let items = app.read(move |app| Ok(app.parts.projections.set_aside(&name, after)?)).await?;
-    Ok(answer(&json!({ "items": items })))
-}
-
 /// Two statements of one author under one number, as they were received here.
 pub(crate) async fn equivocations(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Answer {
     allowed(&app, &headers)?;

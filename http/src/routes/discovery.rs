@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, first, parameters};
 use crate::app::App;
-use crate::{caller, negotiate};
+use crate::{caller, negotiate, visibility};
 
 struct Accounts<'a>(&'a App);
 
@@ -140,6 +140,9 @@ pub(crate) async fn capabilities(State(app): State<App>) -> Answer {
             let (mut definitions, mut codecs) = (Vec::new(), Vec::new());
             for kind in Kind::ALL {
                 for (name, found) in registry::all(state, kind, 1000)? {
+                    if !visibility::is_for_anyone(app, &found.origin)? {
+                        continue;
+                    }
                     if kind == Kind::Codecs {
                         codecs.push(name.clone());
                     }

@@ -5,9 +5,11 @@ mod actors;
 mod admin;
 mod backup;
 mod discovery;
+mod events;
 mod health;
 mod inbox;
 mod log;
+mod operate;
 mod outbox;
 mod projections;
 mod publish;
@@ -47,6 +49,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/objects/{id}", get(activities::object))
         .route("/projections", get(projections::list))
         .route("/projections/{name}", get(projections::query))
+        .route("/projections/{name}/events", get(events::events))
         .route("/.well-known/webfinger", get(discovery::webfinger))
         .route("/.well-known/nodeinfo", get(discovery::nodeinfo_links))
         .route("/nodeinfo/2.1", get(discovery::nodeinfo))
@@ -58,8 +61,10 @@ pub(crate) fn router(app: App) -> Router {
         .route("/admin/dead-letter/{id}/replay", post(admin::replay))
         .route("/admin/peers", get(admin::peers))
         .route("/admin/tokens", get(admin::tokens))
-        .route("/admin/projections", get(admin::projections))
-        .route("/admin/projections/{name}/set-aside", get(admin::set_aside))
+        .route("/admin/projections", get(operate::projections))
+        .route("/admin/projections/{name}/rebuild", post(operate::rebuild))
+        .route("/admin/projections/{name}/set-aside", get(operate::list))
+        .route("/admin/projections/{name}/set-aside/{global_seq}", post(operate::decide))
         .route("/admin/delivery/{cid}", get(admin::delivery))
         .route("/admin/backup", get(backup::latest).post(backup::start))
         .route("/admin/equivocations", get(admin::equivocations))

@@ -1,4 +1,4 @@
-//! Projection queries.
+//! Projection queries: present and past state.
 
 use std::time::Duration;
 
@@ -6,13 +6,14 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use fedsx_kernel::ActorName;
 use fedsx_kernel::refusal::{Problem, Refusal};
-use fedsx_kernel::tokens::{Grant, Request, authorize};
-use fedsx_projections::{Query, Visibility};
+use fedsx_kernel::tokens::{Grant, Request, Scope, authorize};
+use fedsx_projections::{Query, Reader, Visibility};
 use serde_json::{Value, json};
 
 use super::{Answer, first, parameter, parameters};
 use crate::app::App;
-use crate::{caller, negotiate};
+use crate::caller::{self, Caller};
+use crate::negotiate;
 
 /// Wait for `min_seq` where the client names none, in milliseconds.
 const USUAL_WAIT_MS: u64 = 5000;
@@ -52,13 +53,9 @@ pub(crate) async fn query(
     if name == DELIVERY_STATE {
         return delivery_state(&app, caller.grant(), &query).await;
     }
-    let info = app.parts.projections.info(&name).map_err(Refusal::from)?;
-    let mut key: Vec<String> =
-        query.iter().filter(|(name, _)| name == "key").map(|(_, key)| key.clone()).collect();
-    if info.visibility == Visibility::Private {
-        key = own_key(caller.grant(), key)?;
-    }
+    let key = key(&app, &name, &caller, &query)?;
     wait(&app, &name, &query).await?;
+    let at = parameter::<u64>("at", first(&query, "at"))?;
     let wanted = Query {
         key_prefix: (!key.is_empty()).then_some(key),
         after: first(&query, "after").map(str::to_owned),
@@ -71,10 +68,43 @@ pub(crate) async fn query(
             }
         },
     };
-    let page = app.read(move |app| Ok(app.parts.projections.query(&name, &wanted)?)).await?;
+    let reader = reader(&app, &caller);
+    let page = app
+        .read(move |app| {
+            let projections = &app.parts.projections;
+            Ok(match at {
+                Some(at) => projections.past(&name, at, &wanted, &reader)?,
+                None => projections.query(&name, &wanted, &reader)?,
+            })
+        })
+        .await?;
     let page =
         serde_json::to_value(page).map_err(|e| Refusal::new(Problem::Internal, e.to_string()))?;
     Ok(negotiate::json(StatusCode::OK, "application/json", &page))
+}
+
+/// The keys that are asked for; of a private projection those of the caller.
+pub(super) fn key(
+    app: &App,
+    name: &str,
+    caller: &Caller,
+    query: &[(String, String)],
+) -> Result<Vec<String>, Refusal> {
+    let info = app.parts.projections.info(name).map_err(Refusal::from)?;
+    let key = query.iter().filter(|(name, _)| name == "key").map(|(_, key)| key.clone()).collect();
+    if info.visibility == Visibility::Private { own_key(caller.grant(), key) } else { Ok(key) }
+}
+
+/// For whom a caller reads. A token with the scope `read` reads for its actor, one with `admin`
+/// for who operates the instance, and one with both for both.
+pub(super) fn reader(app: &App, caller: &Caller) -> Reader {
+    let actor = caller.reads_as(app);
+    let operates = caller.grant().is_some_and(|grant| grant.scopes.contains(&Scope::Admin));
+    match actor {
+        _ if operates => Reader::Admin(actor),
+        Some(actor) => Reader::Actor(actor),
+        None => Reader::Anyone,
+    }
 }
 
 /// Private state is keyed by its owner: only the owner's token reads it.
@@ -109,6 +139,10 @@ fn wait_time(app: &App, query: &[(String, String)]) -> Result<Duration, Refusal>
 
 async fn delivery_state(app: &App, grant: Option<&Grant>, query: &[(String, String)]) -> Answer {
     authorize(grant, Request::Admin)?;
+    if first(query, "at").is_some() {
+        let detail = "at: deliveries are a ledger, which has no past state";
+        return Err(Refusal::new(Problem::InvalidParameter, detail).with("parameter", "at").into());
+    }
     if let Some(min_seq) = parameter::<u64>("min_seq", first(query, "min_seq"))? {
         let patience = app.kernel().runtime().clock.sleep(wait_time(app, query)?);
         let mut head = app.kernel().log().watch();

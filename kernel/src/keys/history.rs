@@ -133,6 +133,12 @@ impl KeyHistory {
         self.0.iter().find(|key| key.id == id)
     }
 
+    /// The highest epoch in which a key was introduced or superseded.
+    pub fn last_epoch(&self) -> u64 {
+        let orders = self.0.iter().flat_map(|key| [Some(key.valid_from), key.valid_until]);
+        orders.flatten().map(|order| order.epoch).max().unwrap_or(0)
+    }
+
     /// The keys for a purpose that nothing superseded.
     pub fn current(&self, purpose: Purpose) -> impl Iterator<Item = &Key> {
         self.0.iter().filter(move |key| key.is_current() && key.serves(purpose))

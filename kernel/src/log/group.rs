@@ -165,8 +165,9 @@ impl<'a> Group<'a> {
         }
         let streams = self.streams(&activity, &place, &meta)?;
         let mut missing = Vec::new();
+        let mut seen = HashSet::new();
         for stream in streams {
-            if !self.has(&stream, &cid)? {
+            if seen.insert(stream.clone()) && !self.has(&stream, &cid)? {
                 missing.push(stream);
             }
         }
@@ -181,7 +182,7 @@ impl<'a> Group<'a> {
         for (index, stream) in missing.into_iter().enumerate() {
             let stream_seq = self.length(&stream)?;
             if let Place::Outbox(_, expected) = &place
-                && index == 0
+                && matches!(stream, Stream::Outbox(_))
                 && stream_seq != *expected
             {
                 return Err(AppendError::Position { expected: *expected, found: stream_seq });

@@ -143,6 +143,11 @@ impl Log {
         self.inner.head.clone()
     }
 
+    /// How many more appends the queue takes.
+    pub fn free_places(&self) -> usize {
+        self.inner.requests.capacity()
+    }
+
     /// How many batches were committed since the start.
     pub fn commits(&self) -> u64 {
         self.inner.commits.load(Ordering::Relaxed)

@@ -317,15 +317,21 @@ impl Keys<'_> {
     async fn signer(&mut self, key_id: &str, activity: &Activity) -> Result<Signer, Refusal> {
         let rules = self.shared.rules.clone();
         loop {
-            let found = rules.signer(self.history().await?, key_id, activity);
-            let error = match found {
+            let history = self.history().await?;
+            // An author that was restored from a backup may have lost a rotation that we saw.
+            let restored = activity.order().epoch > history.last_epoch();
+            let error = match rules.signer(history, key_id, activity) {
                 Ok(key) => {
                     let public = key.public().map_err(|e| bad(&e.to_string()))?;
                     return Ok(Signer { public, superseded: !key.is_current() });
                 }
                 Err(error) => error,
             };
-            let perhaps_news = matches!(error, HistoryError::UnknownKey { .. });
+            let perhaps_news = match &error {
+                HistoryError::UnknownKey { .. } => true,
+                HistoryError::NotValidThen { .. } => restored,
+                _ => false,
+            };
             if !perhaps_news || !self.refresh().await? {
                 return Err(match error {
                     HistoryError::UnknownKey { .. } => self.unknown(key_id),

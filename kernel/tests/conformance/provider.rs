@@ -5,8 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use fedsx_kernel::log::{Device, MemoryStorage, SledOptions, SledStorage, Storage};
+use fedsx_kernel::log::{
+    Device, MemoryStorage, OpenError, SledOptions, SledStorage, Storage,
+};
 
 /// A provider of storage.
 pub trait Provider: Sized + 'static {
@@ -56,21 +59,14 @@ impl Sled {
     fn start(directory: tempfile::TempDir) -> Self {
         let device = Arc::new(FaultyDevice::default());
         let options = SledOptions { device: device.clone(), ..SledOptions::default() };
-        let storage = SledStorage::open_with(directory.path(), options).unwrap();
+        let storage = open_patiently(directory.path(), &options).unwrap();
         Self { directory, storage: Some(Arc::new(storage)), device }
     }
 
     /// Ends the store and gives its directory.
     pub fn into_directory(mut self) -> tempfile::TempDir {
-        self.stop();
+        self.storage = None;
         self.directory
-    }
-
-    fn stop(&mut self) {
-        let storage = self.storage.take().unwrap();
-        // sled lets go of its file with the last handle.
-        let storage = Arc::try_unwrap(storage).unwrap_or_else(|_| panic!("a handle is left"));
-        drop(storage);
     }
 
     pub fn path(&self) -> PathBuf {
@@ -101,6 +97,17 @@ impl Provider for Sled {
     fn directory(&self) -> Option<&Path> {
         Some(self.directory.path())
     }
+}
+
+/// Opens a store again as soon as the last task that held it before is gone.
+pub fn open_patiently(directory: &Path, options: &SledOptions) -> Result<SledStorage, OpenError> {
+    for _ in 0..2000 {
+        match SledStorage::open_with(directory, options.clone()) {
+            Err(OpenError::InUse(_)) => std::thread::sleep(Duration::from_millis(5)),
+            other => return other,
+        }
+    }
+    SledStorage::open_with(directory, options.clone())
 }
 
 /// A device that fails on demand.

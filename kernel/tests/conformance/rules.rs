@@ -75,7 +75,7 @@ impl Rules for Open {
         hidden: &[String],
     ) -> Result<Vec<ActorName>, StateError> {
         let all = activity.audience().into_iter().chain(hidden.iter().map(String::as_str));
-        Ok(all.filter_map(|id| self.base.local_actor(id)).collect())
+        Ok(all.filter_map(|id| self.base.name_of(id)).collect())
     }
 
     fn keys(&self, _: &dyn StateView, _: &str) -> Result<Option<KeyHistory>, StateError> {

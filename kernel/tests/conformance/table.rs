@@ -63,7 +63,7 @@ pub fn scans_at_every_boundary<P: Provider>() {
             keys.iter().map(|key| (key.clone(), [key.as_slice(), b"!"].concat())).collect();
         table.apply(model.iter().map(|(key, value)| put(key, value)).collect()).unwrap();
         let mut edges: Vec<Option<&[u8]>> = keys.iter().map(|key| Some(key.as_slice())).collect();
-        edges.extend([None, Some(b"aaa"), Some(b"\xff\xff\xff"), Some(b"\x01")]);
+        edges.extend([None, Some(&b"aaa"[..]), Some(b"\xff\xff\xff"), Some(b"\x01")]);
         for prefix in &keys {
             for edge in &edges {
                 for limit in [0, 1, 3, 100] {

@@ -1,8 +1,15 @@
 //! The engine: one actor for each projection, and the handle that answers for all of them.
 
 mod handle;
+mod past;
 mod projector;
 mod runner;
 mod shared;
+mod stream;
 
-pub use handle::{Info, Projections};
+pub use handle::{Info, Options, Projections, Rebuilding};
+pub use shared::Rebuilt;
+pub use stream::{Change, Changes, News, Subscription};
+
+pub(crate) use runner::Runner;
+pub(crate) use shared::{Halt, Shared};

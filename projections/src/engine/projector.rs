@@ -12,11 +12,13 @@ use super::shared::Halt;
 use crate::digest::{self, Digest};
 
 /// What the actor is asked to do.
-pub(super) enum Message {
+pub(crate) enum Message {
     /// Fold what is new in the log.
     Wake,
     /// Give the digest of the served state, between two batches.
     Digest(oneshot::Sender<Result<Digest, StoreError>>),
+    /// Begin a build beside the served one; answered with `false` where one is being made.
+    Rebuild(oneshot::Sender<bool>),
 }
 
 /// Folds the log into one projection; fails, to be restarted, where the storage fails.
@@ -52,10 +54,10 @@ impl Actor for Projector {
         message: Message,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
+        let runner = self.runner.clone();
         match message {
             Message::Wake => {
                 self.runner.shared.awake();
-                let runner = self.runner.clone();
                 let more =
                     self.runtime.run(move || runner.advance()).await.map_err(Halt::from)??;
                 if more {
@@ -64,13 +66,19 @@ impl Actor for Projector {
                 }
             }
             Message::Digest(answer) => {
-                let shared = self.runner.shared.clone();
+                let shared = runner.shared.clone();
                 let digest = self
                     .runtime
                     .run(move || digest::stored(&shared.table, shared.fold.name(), shared.live()))
                     .await?;
                 // Whoever asked may have stopped waiting.
                 let _ = answer.send(digest);
+            }
+            Message::Rebuild(answer) => {
+                let begun =
+                    self.runtime.run(move || runner.rebuild()).await.map_err(Halt::from)??;
+                let _ = answer.send(begun);
+                myself.cast(Message::Wake)?;
             }
         }
         Ok(())

@@ -1,154 +1,213 @@
 //! Folding in batches: the blocking part of a projection.
 //!
-//! A runner holds no progress in memory; every batch starts from the stored checkpoint, so that
-//! a restart and a first start are the same.
+//! A runner holds no progress that the table does not; every batch starts from a stored
+//! checkpoint, so that a restart and a first start are the same.
+//!
+//! A rebuild, be it for a new version of the fold or asked for, makes a build of its own beside
+//! the served one. Where both are of one version, the served one goes on being folded, and the
+//! switch happens when the new one stands at the same position; else when it stands at the end
+//! of the log. Switching is one batch.
 
 use std::sync::Arc;
 
-use fedsx_kernel::log::{Log, StoreError, TableWrite};
-use fedsx_kernel::state::{Overlay, State, Writes};
+use fedsx_kernel::log::StoreError;
 
-use super::shared::{Halt, Shared};
+use super::shared::{Halt, Making, Rebuilt, Shared};
+use crate::batch::Folding;
+use crate::changes::{Collector, Reach};
+use crate::digest;
 use crate::fold::Context;
-use crate::layout::{self, Checkpoint, Layout};
-use crate::step::{Step, step};
-use crate::table_state::TableState;
+use crate::layout::{Build, Builds, Checkpoint, Layout};
+use crate::source::Source;
 
-/// Most records in one batch.
-const BATCH: u64 = 512;
-
-pub(super) struct Runner {
-    pub(super) shared: Arc<Shared>,
-    pub(super) log: Log,
-    pub(super) context: Context,
+pub(crate) struct Runner {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) context: Context,
+    /// Most records in one batch.
+    pub(crate) batch: u64,
 }
 
 impl Runner {
     /// Brings the table into a shape from which folding can go on.
-    pub(super) fn prepare(&self) -> Result<(), Halt> {
-        let (layout, table) = (self.layout(), &*self.shared.table);
-        let name = self.shared.fold.name();
-        let own = match layout.checkpoint(table)? {
-            Some(checkpoint) if self.in_log(&checkpoint)? => checkpoint,
+    pub(crate) fn prepare(&self) -> Result<(), Halt> {
+        let (table, builds) = (&*self.shared.table, self.builds());
+        let version = self.version();
+        let live = match builds.live(table)? {
+            Some(live) if live.version == version => {
+                self.usable(live)?;
+                live
+            }
+            // An older version is served on as long as it is true to the log.
+            Some(older) if self.is_in_log(older)? => older,
+            _ => {
+                let first = Build::first(version);
+                table.apply(vec![builds.put_live(first)])?;
+                self.usable(first)?;
+                first
+            }
+        };
+        let next = match builds.next(table)? {
+            Some(next) if next.version == version && next != live => Some(next),
+            _ if live.version == version => None,
+            _ => Some(Build::first(version)),
+        };
+        if let Some(next) = next {
+            self.usable(next)?;
+        }
+        table.apply(vec![builds.put_next(next)])?;
+        let keep: Vec<_> = [Some(live), next].into_iter().flatten().collect();
+        builds.wipe_others(table, &keep)?;
+        let served = self.layout(live).checkpoint(table)?.unwrap_or_default();
+        self.shared.set_making(match next {
+            Some(build) => {
+                let made = self.layout(build).checkpoint(table)?.unwrap_or_default();
+                Some(Making { build, global_seq: made.global_seq })
+            }
+            None => None,
+        });
+        self.shared.publish(live, &served);
+        Ok(())
+    }
+
+    /// Empties a build that is not true to the log.
+    fn usable(&self, build: Build) -> Result<(), Halt> {
+        let (layout, table) = (self.layout(build), &*self.shared.table);
+        match layout.checkpoint(table)? {
+            Some(checkpoint) if self.in_log(&checkpoint)? => {}
             Some(checkpoint) => {
-                let (at, head) = (checkpoint.global_seq, self.log.head());
-                tracing::warn!(projection = name, at, head, "ahead of the log; it is rebuilt");
+                let (at, head) = (checkpoint.global_seq, self.source.head()?);
+                let projection = self.shared.fold.name();
+                tracing::warn!(projection, at, head, "ahead of the log; it is rebuilt");
                 layout.wipe(table)?;
-                Checkpoint::default()
+                // Who read what is gone must read everything anew.
+                let start = at.saturating_add(1);
+                table.apply(vec![Reach { start, ..Reach::default() }.put(&layout)?])?;
             }
             None => {
                 if !layout.is_empty(table)? {
                     layout.wipe(table)?;
                 }
-                Checkpoint::default()
             }
-        };
-        let version = self.shared.fold.version();
-        let served = match layout.live(table)? {
-            Some(live) if live != version => {
-                let older = Layout::new(name, live).checkpoint(table)?;
-                match older {
-                    Some(older) if self.in_log(&older)? => Some((live, older)),
-                    _ => None,
-                }
-            }
-            _ => None,
-        };
-        let (live, shown) = match served {
-            Some((live, older)) => (live, older),
-            None => {
-                table.apply(vec![layout.put_live(version)])?;
-                layout.wipe_others(table)?;
-                (version, own)
-            }
-        };
-        self.shared.publish(live, shown.global_seq, shown.set_aside);
+        }
         Ok(())
+    }
+
+    fn is_in_log(&self, build: Build) -> Result<bool, StoreError> {
+        match self.layout(build).checkpoint(&*self.shared.table)? {
+            Some(checkpoint) => self.in_log(&checkpoint),
+            None => Ok(false),
+        }
     }
 
     /// Whether the log still has what a checkpoint stands for.
     fn in_log(&self, checkpoint: &Checkpoint) -> Result<bool, StoreError> {
-        let Some(before) = checkpoint.global_seq.checked_sub(1) else { return Ok(true) };
-        if checkpoint.global_seq > self.log.head() {
+        if checkpoint.global_seq == 0 {
+            return Ok(true);
+        }
+        if checkpoint.global_seq > self.source.head()? {
             return Ok(false);
         }
-        let entry = self.log.store().read(before, 1)?.pop();
-        Ok(entry.is_some_and(|entry| {
-            entry.global_seq == checkpoint.global_seq && Some(entry.cid) == checkpoint.cid
-        }))
+        let cid = self.source.cid_at(checkpoint.global_seq)?;
+        Ok(cid.is_some() && cid == checkpoint.cid)
     }
 
-    /// Folds one batch and commits it; tells whether there is more.
-    pub(super) fn advance(&self) -> Result<bool, Halt> {
-        let (layout, table) = (self.layout(), &*self.shared.table);
-        let mut checkpoint = layout.checkpoint(table)?.unwrap_or_default();
-        let head = self.log.head();
-        let waiting = head.saturating_sub(checkpoint.global_seq);
-        let limit = usize::try_from(waiting.min(BATCH)).unwrap_or_default();
+    /// Begins a build beside the served one; `false` where one is being made already.
+    pub(crate) fn rebuild(&self) -> Result<bool, Halt> {
+        if self.shared.making().is_some() {
+            return Ok(false);
+        }
+        let (table, live) = (&*self.shared.table, self.shared.live());
+        let build = Build { generation: live.generation.wrapping_add(1), ..live };
+        self.layout(build).wipe(table)?;
+        table.apply(vec![self.builds().put_next(Some(build))])?;
+        self.shared.set_rebuilt(None);
+        self.shared.set_making(Some(Making { build, global_seq: 0 }));
+        tracing::info!(projection = self.shared.fold.name(), %build, "a rebuild begins");
+        Ok(true)
+    }
+
+    /// Folds one batch into each build and commits it; tells whether there is more.
+    pub(crate) fn advance(&self) -> Result<bool, Halt> {
+        let head = self.source.head()?;
+        let live = self.shared.live();
+        let mut more = false;
+        let mut goal = head;
+        if live.version == self.version() {
+            let served = self.batch(live, head, true)?;
+            self.shared.publish(live, &served);
+            more = served.global_seq < head;
+            goal = served.global_seq;
+        }
+        if let Some(Making { build, .. }) = self.shared.making() {
+            let made = self.batch(build, goal, false)?;
+            self.shared.set_making(Some(Making { build, global_seq: made.global_seq }));
+            if made.global_seq >= goal {
+                self.switch(live, build, &made)?;
+            } else {
+                more = true;
+            }
+        }
+        Ok(more)
+    }
+
+    fn batch(&self, build: Build, goal: u64, is_live: bool) -> Result<Checkpoint, Halt> {
+        let table = &self.shared.table;
+        let mut checkpoint = self.layout(build).checkpoint(&**table)?.unwrap_or_default();
+        let waiting = goal.saturating_sub(checkpoint.global_seq).min(self.batch);
+        let limit = usize::try_from(waiting).unwrap_or_default();
         if limit > 0 {
-            let writes = self.fold(&mut checkpoint, limit)?;
+            let changes = if is_live {
+                Some(Collector::new(&**table, &self.layout(build), goal)?)
+            } else {
+                None
+            };
+            let folding = Folding {
+                fold: &*self.shared.fold,
+                context: &self.context,
+                source: &*self.source,
+                table,
+                build,
+            };
+            let writes = folding.batch(&mut checkpoint, limit, changes)?;
             table.apply(writes)?;
         }
-        let version = self.shared.fold.version();
-        let caught_up = checkpoint.global_seq >= head;
-        if self.shared.live() == version {
-            self.shared.publish(version, checkpoint.global_seq, checkpoint.set_aside);
-        } else if caught_up {
-            table.apply(vec![layout.put_live(version)])?;
-            self.shared.publish(version, checkpoint.global_seq, checkpoint.set_aside);
-            layout.wipe_others(table)?;
-        }
-        Ok(!caught_up)
+        Ok(checkpoint)
     }
 
-    fn fold(&self, checkpoint: &mut Checkpoint, limit: usize) -> Result<Vec<TableWrite>, Halt> {
-        let (layout, fold) = (self.layout(), &*self.shared.fold);
-        let committed = TableState::new(self.shared.table.clone(), fold.name(), fold.version());
-        let mut batch = Overlay::new(&committed);
-        let mut writes = Vec::new();
-        let records = self.log.records(checkpoint.global_seq, limit)?;
-        if records.is_empty() {
-            return Err(StoreError::Damaged {
-                place: format!("entry {}", checkpoint.global_seq.saturating_add(1)),
-                reason: "it is missing".into(),
-            }
-            .into());
+    /// Serves the build that was made in place of the one before.
+    fn switch(&self, old: Build, new: Build, made: &Checkpoint) -> Result<(), Halt> {
+        let (table, name) = (&self.shared.table, self.shared.fold.name());
+        let after = digest::stored(table, name, new)?;
+        let before =
+            if old.version == new.version { Some(digest::stored(table, name, old)?) } else { None };
+        let rebuilt = Rebuilt { before, after };
+        let at = made.global_seq;
+        if rebuilt.is_same() {
+            tracing::info!(projection = name, build = %new, at, "rebuilt");
+        } else {
+            tracing::error!(projection = name, build = %new, at,
+                "rebuilt; the state that was served until now differed from what the log gives");
         }
-        for record in records {
-            match step(fold, &self.context, &batch, &record)? {
-                Step::Skipped => {}
-                Step::Folded(changes) => commit(&mut batch, changes),
-                Step::SetAside(item) => {
-                    tracing::warn!(projection = fold.name(), global_seq = item.global_seq,
-                        cid = %item.cid, reason = %item.reason, "a record was set aside");
-                    let key = layout.set_aside_at(item.global_seq);
-                    let value = layout::encode_as(&key, &item)?;
-                    writes.push((key, Some(value)));
-                    checkpoint.set_aside += 1;
-                }
-            }
-            checkpoint.global_seq = record.entry.global_seq;
-            checkpoint.cid = Some(record.entry.cid);
-        }
-        for (key, value) in batch.into_writes() {
-            let key = committed.key(&key);
-            let value = value.map(|value| layout::encode(&key, &value)).transpose()?;
-            writes.push((key, value));
-        }
-        writes.push(layout.put_checkpoint(checkpoint)?);
-        Ok(writes)
+        let (builds, layout) = (self.builds(), self.layout(new));
+        let reach = Reach { floor: at, start: at.saturating_add(1), count: 0 };
+        table.apply(vec![builds.put_live(new), builds.put_next(None), reach.put(&layout)?])?;
+        self.shared.set_rebuilt(Some(rebuilt));
+        self.shared.set_making(None);
+        self.shared.publish(new, made);
+        builds.wipe_others(&**table, &[new])?;
+        Ok(())
     }
 
-    fn layout(&self) -> Layout {
-        Layout::new(self.shared.fold.name(), self.shared.fold.version())
+    fn version(&self) -> u32 {
+        self.shared.fold.version()
     }
-}
 
-fn commit(batch: &mut Overlay<'_>, changes: Writes) {
-    for (key, value) in changes {
-        match value {
-            Some(value) => batch.put(&key, value),
-            None => batch.remove(&key),
-        }
+    fn builds(&self) -> Builds<'_> {
+        Builds(self.shared.fold.name())
+    }
+
+    fn layout(&self, build: Build) -> Layout {
+        Layout::new(self.shared.fold.name(), build)
     }
 }

@@ -1,26 +1,61 @@
 //! What a projection's actor and the handle share.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fedsx_kernel::log::{StoreError, Table};
 use fedsx_kernel::state::{StateError, StateView};
 use ractor::ActorRef;
+use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
 
 use super::projector::Message;
+use crate::digest::Digest;
 use crate::fold::Fold;
+use crate::layout::{Build, Checkpoint};
 use crate::table_state::TableState;
 
+/// Which build is served, and how far it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Served {
+    pub(crate) build: Build,
+    pub(crate) global_seq: u64,
+}
+
+/// A build that is made beside the served one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Making {
+    pub(crate) build: Build,
+    pub(crate) global_seq: u64,
+}
+
+/// How a rebuild ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rebuilt {
+    /// The digest of the state that was served before, at the position of the switch; none where
+    /// that was of an older version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Digest>,
+    /// The digest of the state that took its place.
+    pub after: Digest,
+}
+
+impl Rebuilt {
+    /// Whether the state that was served was what the log gives.
+    pub fn is_same(&self) -> bool {
+        self.before.as_ref().is_none_or(|before| *before == self.after)
+    }
+}
+
 /// The published face of one projection.
-pub(super) struct Shared {
-    pub(super) fold: Arc<dyn Fold>,
-    pub(super) table: Arc<dyn Table>,
-    /// The version that is served; the older one while the fold's own is still being built.
-    live: AtomicU32,
-    /// Position of the served version.
-    reached: watch::Sender<u64>,
+pub(crate) struct Shared {
+    pub(crate) fold: Arc<dyn Fold>,
+    pub(crate) table: Arc<dyn Table>,
+    /// What is served; of an older version while the fold's own is still being built.
+    served: watch::Sender<Served>,
+    making: Mutex<Option<Making>>,
+    rebuilt: Mutex<Option<Rebuilt>>,
     set_aside: AtomicU64,
     /// Whether a wake-up is on its way, so that many commits make one.
     woken: AtomicBool,
@@ -28,56 +63,78 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(fold: Arc<dyn Fold>, table: Arc<dyn Table>) -> Self {
-        let live = AtomicU32::new(fold.version());
+    pub(crate) fn new(fold: Arc<dyn Fold>, table: Arc<dyn Table>) -> Self {
+        let served = Served { build: Build::first(fold.version()), global_seq: 0 };
         Self {
             fold,
             table,
-            live,
-            reached: watch::Sender::new(0),
+            served: watch::Sender::new(served),
+            making: Mutex::new(None),
+            rebuilt: Mutex::new(None),
             set_aside: AtomicU64::new(0),
             woken: AtomicBool::new(false),
             actor: Mutex::new(None),
         }
     }
 
-    pub(super) fn live(&self) -> u32 {
-        self.live.load(Ordering::Acquire)
+    pub(crate) fn served(&self) -> Served {
+        *self.served.borrow()
     }
 
-    pub(super) fn reached(&self) -> u64 {
-        *self.reached.borrow()
+    pub(crate) fn live(&self) -> Build {
+        self.served().build
     }
 
-    pub(super) fn follow(&self) -> watch::Receiver<u64> {
-        self.reached.subscribe()
+    pub(crate) fn reached(&self) -> u64 {
+        self.served().global_seq
     }
 
-    pub(super) fn set_aside(&self) -> u64 {
+    pub(crate) fn follow(&self) -> watch::Receiver<Served> {
+        self.served.subscribe()
+    }
+
+    pub(crate) fn set_aside(&self) -> u64 {
         self.set_aside.load(Ordering::Acquire)
     }
 
     /// Shows what was committed, after it was.
-    pub(super) fn publish(&self, live: u32, global_seq: u64, set_aside: u64) {
-        self.live.store(live, Ordering::Release);
-        self.set_aside.store(set_aside, Ordering::Release);
-        self.reached.send_if_modified(|held| std::mem::replace(held, global_seq) != global_seq);
+    pub(crate) fn publish(&self, build: Build, checkpoint: &Checkpoint) {
+        let new = Served { build, global_seq: checkpoint.global_seq };
+        self.set_aside.store(checkpoint.set_aside, Ordering::Release);
+        self.served.send_if_modified(|held| std::mem::replace(held, new) != new);
     }
 
-    pub(super) fn state(&self) -> TableState {
-        TableState::new(self.table.clone(), self.fold.name(), self.live())
+    pub(crate) fn making(&self) -> Option<Making> {
+        *lock(&self.making)
     }
 
-    pub(super) fn actor(&self) -> Option<ActorRef<Message>> {
-        self.actor.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn set_making(&self, making: Option<Making>) {
+        *lock(&self.making) = making;
     }
 
-    pub(super) fn set_actor(&self, actor: ActorRef<Message>) {
-        *self.actor.lock().unwrap_or_else(PoisonError::into_inner) = Some(actor);
+    /// How the last rebuild since the start ended; none while one is under way.
+    pub(crate) fn rebuilt(&self) -> Option<Rebuilt> {
+        lock(&self.rebuilt).clone()
+    }
+
+    pub(crate) fn set_rebuilt(&self, rebuilt: Option<Rebuilt>) {
+        *lock(&self.rebuilt) = rebuilt;
+    }
+
+    pub(crate) fn state(&self, build: Build) -> TableState {
+        TableState::new(self.table.clone(), self.fold.name(), build)
+    }
+
+    pub(crate) fn actor(&self) -> Option<ActorRef<Message>> {
+        lock(&self.actor).clone()
+    }
+
+    pub(crate) fn set_actor(&self, actor: ActorRef<Message>) {
+        *lock(&self.actor) = Some(actor);
     }
 
     /// Tells the actor that there may be more to fold.
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if !self.woken.swap(true, Ordering::AcqRel)
             && let Some(actor) = self.actor()
         {
@@ -87,17 +144,21 @@ impl Shared {
     }
 
     /// The actor is about to look at the log.
-    pub(super) fn awake(&self) {
+    pub(crate) fn awake(&self) {
         self.woken.store(false, Ordering::Release);
     }
 }
 
-/// The served state, whichever version that is at each read.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The served state, whichever build that is at each read.
 pub(super) struct LiveView(pub(super) Arc<Shared>);
 
 impl StateView for LiveView {
     fn get(&self, key: &str) -> Result<Option<Value>, StateError> {
-        self.0.state().get(key)
+        self.0.state(self.0.live()).get(key)
     }
 
     fn scan(
@@ -106,13 +167,13 @@ impl StateView for LiveView {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Value)>, StateError> {
-        self.0.state().scan(prefix, after, limit)
+        self.0.state(self.0.live()).scan(prefix, after, limit)
     }
 }
 
 /// Why a projection's actor gave up until it is restarted.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Halt {
+pub(crate) enum Halt {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

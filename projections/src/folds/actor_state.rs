@@ -7,14 +7,17 @@ use fedsx_kernel::state::{State, StateError, get_as, key, put_as};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::common::{Stamp, embedded, is_actor, is_local_record};
+use super::common::{Stamp, embedded, is_actor, is_local_record, is_public};
 use super::{key_log, profiles};
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
+use crate::reader::{Reader, Shown};
 
 /// Keys `[actor id]` with `{id, type, preferredUsername, name, summary, url, icon, ..., movedTo,
 /// manuallyApprovesFollowers, deleted, keys, counts: {published, notes}, order}`. Of an actor
-/// whose document was never seen only id and counts are known.
+/// whose document was never seen only id and counts are known. Counts are of everything that was
+/// seen, whoever it was for. `movedPrivately` is by a Move that was not for everyone, and shown to the
+/// actor itself and to who operates the instance.
 pub struct ActorState;
 
 /// Members of an actor document that make up the profile.
@@ -54,13 +57,16 @@ struct Moved {
     target: String,
 }
 
+/// Where an actor moved to by a Move that was not for everyone.
+const MOVED_PRIVATELY: &str = "movedPrivately";
+
 impl Fold for ActorState {
     fn name(&self) -> &'static str {
         "actor-state"
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn scope(&self) -> Scope {
@@ -69,6 +75,17 @@ impl Fold for ActorState {
 
     fn visibility(&self) -> Visibility {
         Visibility::Public
+    }
+
+    fn shown_to(&self, key: &[String], value: &Value, reader: &Reader) -> Shown {
+        let itself = key.first().is_some_and(|actor| reader.is(actor));
+        let Value::Object(actor) = value else { return Shown::Whole };
+        if !actor.contains_key(MOVED_PRIVATELY) || itself || reader.is_admin() {
+            return Shown::Whole;
+        }
+        let mut shown = actor.clone();
+        shown.remove(MOVED_PRIVATELY);
+        Shown::Part(Value::Object(shown))
     }
 
     fn fold(&self, _: &Context, state: &mut dyn State, record: &Record) -> Result<(), FoldError> {
@@ -109,7 +126,8 @@ fn count(state: &mut dyn State, activity: &Activity) -> Result<(), StateError> {
 
 fn moved(state: &mut dyn State, activity: &Activity) -> Result<(), StateError> {
     let Some(target) = activity.get("target").and_then(id_of) else { return Ok(()) };
-    let place = key(&["~moved", activity.actor()]);
+    let member = if is_public(activity) { "movedTo" } else { MOVED_PRIVATELY };
+    let place = key(&["~moved", activity.actor(), member]);
     let new = Moved { stamp: Stamp::of(activity), target: target.to_owned() };
     match get_as::<Moved>(state, &place)? {
         Some(held) if held.stamp >= new.stamp => Ok(()),
@@ -139,8 +157,10 @@ fn show(state: &mut dyn State, actor: &str) -> Result<(), StateError> {
         shown.insert("deleted".into(), false.into());
         shown.insert("order".into(), json!(profile.order()));
     }
-    if let Some(moved) = get_as::<Moved>(state, &key(&["~moved", actor]))? {
-        shown.insert("movedTo".into(), moved.target.into());
+    for member in ["movedTo", MOVED_PRIVATELY] {
+        if let Some(moved) = get_as::<Moved>(state, &key(&["~moved", actor, member]))? {
+            shown.insert(member.into(), moved.target.into());
+        }
     }
     let keys = key_log::keys(state, actor)?;
     if !keys.is_empty() {

@@ -9,9 +9,12 @@ use super::common::is_local_record;
 use super::tally;
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
+use crate::reader::{Reader, Shown};
 
-/// Keys `[object or activity id, announcing actor]` with `{id, cid, order, undone}`, and
-/// `[object or activity id]` with `{count}`, where the count is not 0.
+/// Keys `[object or activity id, announcing actor]` with `{id, cid, order, undone, public}`, and
+/// `[object or activity id]` with `{count}`, where the count is not 0. Announces that do not
+/// address everyone are not counted for everyone, and shown to whom they reached
+/// ([`super::tally`]).
 pub struct Announces;
 
 impl Fold for Announces {
@@ -20,7 +23,7 @@ impl Fold for Announces {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn scope(&self) -> Scope {
@@ -29,6 +32,10 @@ impl Fold for Announces {
 
     fn visibility(&self) -> Visibility {
         Visibility::Public
+    }
+
+    fn shown_to(&self, key: &[String], value: &Value, reader: &Reader) -> Shown {
+        tally::shown_to(key, value, reader)
     }
 
     fn fold(&self, _: &Context, state: &mut dyn State, record: &Record) -> Result<(), FoldError> {

@@ -2,6 +2,7 @@
 
 use fedsx_genesis::definition::{Definition, Kind};
 use fedsx_genesis::records::GENESIS_ACTIVATED;
+use fedsx_kernel::Cid;
 use fedsx_kernel::activity::Activity;
 use fedsx_kernel::address::ActorName;
 use fedsx_kernel::log::{Record, Stream};
@@ -9,18 +10,23 @@ use fedsx_kernel::state::{State, StateError, StateView, get_as, key, prefix, put
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::INSTANCE;
+use super::common::is_public;
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
+use crate::reader::{Reader, Shown};
 
 /// Keys `[kind, name, cid]` with `{kind, name, cid, status, origin, author, global_seq, summary}`.
 /// `status` is `genesis` (part of the bundle in force), `genesis-runtime` (published by the
 /// instance actor), `local` (published by a hosted actor), `adopted` (of a peer, taken over by a
 /// hosted actor), `offered` (of a peer, without effect) or `retired` (of an earlier bundle).
 /// `origin` is the CID of the bundle, or the id of the activity that defines.
+///
+/// A definition that was not published for everyone, or was adopted so, stands beside that at
+/// `[kind, name, cid, author]`, with the activity `said` that says so: shown to whom that reached
+/// and to who operates the instance.
 pub struct DefineRegistry;
 
-/// The name of the instance actor.
-const INSTANCE: &str = "instance";
 /// Entries of one page.
 const PAGE: usize = 512;
 
@@ -47,6 +53,9 @@ struct Entry {
     global_seq: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     summary: Option<String>,
+    /// The activity that says so, where not everyone may see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    said: Option<Cid>,
 }
 
 impl Fold for DefineRegistry {
@@ -55,7 +64,7 @@ impl Fold for DefineRegistry {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn scope(&self) -> Scope {
@@ -64,6 +73,15 @@ impl Fold for DefineRegistry {
 
     fn visibility(&self) -> Visibility {
         Visibility::Public
+    }
+
+    fn shown_to(&self, key: &[String], value: &Value, reader: &Reader) -> Shown {
+        let [_, _, _, author] = key else { return Shown::Whole };
+        if reader.is_admin() || reader.is(author) {
+            return Shown::Whole;
+        }
+        let said = value.get("said").and_then(Value::as_str).and_then(|cid| cid.parse().ok());
+        said.map_or(Shown::Hidden, Shown::ToAudienceOf)
     }
 
     fn fold(&self, _: &Context, state: &mut dyn State, record: &Record) -> Result<(), FoldError> {
@@ -138,7 +156,10 @@ fn defined(
     };
     let place = put(state, record, &definition, status, activity.id())?;
     for name in names(activity, &definition) {
-        state.put(&key(&["~named", &name]), place.clone().into());
+        // What everyone may see is found first.
+        if is_public(activity) || named(state, &name)?.is_none() {
+            state.put(&key(&["~named", &name]), place.clone().into());
+        }
     }
     Ok(())
 }
@@ -157,13 +178,22 @@ fn adopted(state: &mut dyn State, record: &Record) -> Result<(), StateError> {
     }
     let Some(name) = activity.object_id() else { return Ok(()) };
     let Some(place) = named(state, name)? else { return Ok(()) };
-    match get_as::<Entry>(state, &place)? {
-        Some(entry) if entry.status < Status::Adopted => {
-            let global_seq = record.entry.global_seq;
-            put_as(state, &place, &Entry { status: Status::Adopted, global_seq, ..entry })
+    let Some(entry) = get_as::<Entry>(state, &place)? else { return Ok(()) };
+    let global_seq = record.entry.global_seq;
+    let (status, adopter) = (Status::Adopted, activity.actor());
+    if entry.said.is_none() && is_public(activity) {
+        if entry.status < status {
+            return put_as(state, &place, &Entry { status, global_seq, ..entry });
         }
-        _ => Ok(()),
+        return Ok(());
     }
+    // That somebody adopts it is not for everyone, or what is adopted is not.
+    let place = key(&[&entry.kind, &entry.name, &entry.cid, adopter]);
+    if get_as::<Entry>(state, &place)?.is_some_and(|held| held.status >= status) {
+        return Ok(());
+    }
+    let (author, said) = (adopter.to_owned(), Some(record.entry.cid));
+    put_as(state, &place, &Entry { status, author, global_seq, said, ..entry })
 }
 
 fn named(state: &dyn StateView, name: &str) -> Result<Option<String>, StateError> {
@@ -179,7 +209,9 @@ fn put(
 ) -> Result<String, StateError> {
     let (kind, name) = (definition.kind().as_str(), definition.name());
     let cid = definition.cid().to_string();
-    let place = key(&[kind, name, &cid]);
+    let author = record.activity.actor();
+    let public = record.entry.stream == Stream::Local || is_public(&record.activity);
+    let place = if public { key(&[kind, name, &cid]) } else { key(&[kind, name, &cid, author]) };
     let held: Option<Entry> = get_as(state, &place)?;
     if held.is_none_or(|held| held.status < status) {
         let entry = Entry {
@@ -188,9 +220,10 @@ fn put(
             cid,
             status,
             origin: origin.to_owned(),
-            author: record.activity.actor().to_owned(),
+            author: author.to_owned(),
             global_seq: record.entry.global_seq,
             summary: definition.summary().map(str::to_owned),
+            said: (!public).then_some(record.entry.cid),
         };
         put_as(state, &place, &entry)?;
     }

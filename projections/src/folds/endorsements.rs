@@ -9,9 +9,11 @@ use super::common::is_local_record;
 use super::tally;
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
+use crate::reader::{Reader, Shown};
 
-/// Keys `[target id, like or share, actor]` with `{id, cid, order, undone}`, and `[target id]`
-/// with `{like, share}`, where counts of 0 are left out.
+/// Keys `[target id, like or share, actor]` with `{id, cid, order, undone, public}`, and
+/// `[target id]` with `{like, share}`, where counts of 0 are left out. What does not address
+/// everyone is not counted for everyone, and shown to whom it reached ([`super::tally`]).
 pub struct Endorsements;
 
 /// What a statement endorses as; `None` where it endorses nothing.
@@ -32,7 +34,7 @@ impl Fold for Endorsements {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn scope(&self) -> Scope {
@@ -41,6 +43,10 @@ impl Fold for Endorsements {
 
     fn visibility(&self) -> Visibility {
         Visibility::Public
+    }
+
+    fn shown_to(&self, key: &[String], value: &Value, reader: &Reader) -> Shown {
+        tally::shown_to(key, value, reader)
     }
 
     fn fold(&self, _: &Context, state: &mut dyn State, record: &Record) -> Result<(), FoldError> {

@@ -51,6 +51,11 @@ impl Fold for Feed {
         Visibility::Private
     }
 
+    fn withdrawn(&self, now: &Value) -> bool {
+        let announced = now.get("announced").and_then(|announced| announced.get("type"));
+        now.get("deleted") == Some(&Value::Bool(true)) || announced == Some(&json!("Tombstone"))
+    }
+
     fn fold(&self, _: &Context, state: &mut dyn State, record: &Record) -> Result<(), FoldError> {
         let activity = &record.activity;
         if is_local_record(record) {

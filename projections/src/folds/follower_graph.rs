@@ -6,16 +6,21 @@ use fedsx_genesis::graph::{Change, Graph, Relation};
 use fedsx_kernel::log::Record;
 use fedsx_kernel::state::{State, StateError, get_as, key, put_as};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::common::is_local_record;
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
+use crate::reader::{Reader, Shown};
 
 /// The prefix of the graph in this projection, for [`Graph::new`].
 pub const GRAPH: &str = "";
 
 /// Keys `[followers, following, pending_inbound or pending_outbound; actor; other actor]` with
 /// `{follow}`, the id of the Follow, and `["counts", actor]` with a number for each of the four.
+/// Who follows whom is public, as it is in the actors' collections. What is pending is shown to
+/// the two whom it concerns and to who operates the instance; how much, to the actor and the
+/// latter.
 pub struct FollowerGraph;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +48,18 @@ impl Fold for FollowerGraph {
         Visibility::Public
     }
 
+    fn shown_to(&self, key: &[String], value: &Value, reader: &Reader) -> Shown {
+        let [listing, actor, others @ ..] = key else { return Shown::Hidden };
+        if reader.is_admin() || reader.is(actor) {
+            return Shown::Whole;
+        }
+        match listing.as_str() {
+            "followers" | "following" => Shown::Whole,
+            "counts" => public_counts(value),
+            _ => Shown::whole_if(others.iter().any(|other| reader.is(other))),
+        }
+    }
+
     fn fold(&self, _: &Context, state: &mut dyn State, record: &Record) -> Result<(), FoldError> {
         if is_local_record(record) {
             return Ok(());
@@ -61,6 +78,18 @@ impl Fold for FollowerGraph {
         }
         Ok(())
     }
+}
+
+/// The counts of what is settled.
+fn public_counts(value: &Value) -> Shown {
+    let Value::Object(counts) = value else { return Shown::Hidden };
+    let settled = ["followers", "following"].map(|name| (name.to_owned(), counts.get(name)));
+    if settled.iter().all(|(_, count)| count.and_then(Value::as_u64).unwrap_or(0) == 0) {
+        return Shown::Hidden;
+    }
+    let settled =
+        settled.into_iter().map(|(name, count)| (name, count.cloned().unwrap_or(0.into())));
+    Shown::Part(Value::Object(settled.collect()))
 }
 
 fn count(state: &mut dyn State, change: &Change) -> Result<(), StateError> {

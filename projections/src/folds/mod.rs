@@ -28,6 +28,9 @@ use std::sync::Arc;
 
 use crate::fold::Fold;
 
+/// The name of the instance actor.
+pub(crate) const INSTANCE: &str = "instance";
+
 /// Every fold that an instance has without anyone publishing it.
 pub fn builtin() -> Vec<Arc<dyn Fold>> {
     vec![

@@ -16,12 +16,14 @@ use super::common::{
 };
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
+use crate::reader::{Reader, Shown};
 
 /// Keys `[object id]` with `{id, type, latest, cid, attributedTo, order, deleted, versions,
 /// public}`:
 /// `latest` is the newest document, `cid` the activity that said it. A deleted object is a
-/// `Tombstone` with its `formerType` and without `latest`. Queries show only what is `public`; who
-/// may read the rest is said by the activity `cid`.
+/// `Tombstone` with its `formerType` and without `latest`. What is not `public` is shown to its
+/// author and to those who received the activity `cid`; not to who operates the instance either,
+/// who has no need to read what people write to each other.
 pub struct Objects;
 
 /// Authors of one object that are looked at.
@@ -48,7 +50,7 @@ impl Fold for Objects {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn scope(&self) -> Scope {
@@ -59,8 +61,15 @@ impl Fold for Objects {
         Visibility::Public
     }
 
-    fn shows(&self, value: &Value) -> bool {
-        value.get("public").and_then(Value::as_bool).unwrap_or(false)
+    fn shown_to(&self, _: &[String], value: &Value, reader: &Reader) -> Shown {
+        let member = |name| value.get(name);
+        let public = member("public").and_then(Value::as_bool).unwrap_or(false);
+        let author = member("attributedTo").and_then(Value::as_str);
+        if public || author.is_some_and(|author| reader.is(author)) {
+            Shown::Whole
+        } else {
+            Shown::to_audience_in(value)
+        }
     }
 
     fn fold(&self, _: &Context, state: &mut dyn State, record: &Record) -> Result<(), FoldError> {
@@ -82,7 +91,7 @@ impl Fold for Objects {
                     said.newest = Some(stamp.clone());
                     said.public = is_public(activity) || is_public_object(document);
                     said.kind = kind_of(document).map(str::to_owned);
-                    said.document = (!said.deleted).then(|| document.clone());
+                    said.document = (!said.deleted).then(|| without_hidden(document));
                 }
                 said.latest = said.latest.max(stamp);
                 put_as(state, &said_key(id, author), &said)?;
@@ -104,6 +113,15 @@ impl Fold for Objects {
         };
         Ok(show(state, id)?)
     }
+}
+
+/// Whoever is named in `bto` and `bcc` is known to the author only (ActivityPub, section 6).
+fn without_hidden(document: &Map<String, Value>) -> Map<String, Value> {
+    let mut document = document.clone();
+    for member in ["bto", "bcc"] {
+        document.remove(member);
+    }
+    document
 }
 
 fn said_key(id: &str, author: &str) -> String {

@@ -11,9 +11,9 @@ use fedsx_kernel::log::{
     Append, Entry, Log, LogOptions, MemoryStorage, Meta, Place, Record, Storage, Stream,
 };
 use fedsx_kernel::runtime::{Runtime, SeededRandom};
-use fedsx_kernel::state::{MemoryState, Overlay};
+use fedsx_kernel::state::{MemoryState, Overlay, State, get_as, key, put_as};
 use fedsx_kernel::{ActorName, Base};
-use fedsx_projections::{Context, Fold, Scope};
+use fedsx_projections::{Context, Fold, FoldError, Scope, Visibility};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
@@ -84,13 +84,61 @@ pub enum Op {
     Move(usize),
     Leave,
     Odd(&'static str),
+    Define(&'static str, usize),
+    Adopt(Index),
+    Activate(usize),
+    Hostile(Index),
 }
 
-/// Sequences of what actors say, as `(author, op)`.
-pub fn ops() -> impl Strategy<Value = Vec<(usize, Op)>> {
+/// Documents that make no sense to one fold or another, or that pretend something.
+fn hostile() -> Vec<Value> {
+    let retry =
+        |object: Value| json!({"type": "DecideSetAside", "object": object, "decision": "retry"});
+    vec![
+        json!({"type": "Announce", "object": {"type": "Note"}}),
+        json!({"type": "Like", "object": [ACTORS[0], {"id": 7}]}),
+        json!({"type": "Endorse", "object": note_id(2, 0), "kind": "hate"}),
+        json!({"type": "Endorse", "object": note_id(2, 0), "kind": {"like": true}}),
+        json!({"type": "Create", "object": {"id": note_id(2, 1), "type": ["Note", 5], "bto": [ACTORS[1]]}}),
+        json!({"type": "Create", "object": {"id": 5, "type": {}}}),
+        json!({"type": "Update", "object": ACTORS[3], "patch": {"supersede": 3}}),
+        json!({"type": "Update", "object": {"id": ACTORS[0], "type": "Person", "assertionMethod": "x"}}),
+        json!({"type": "Undo", "object": {"type": "Follow", "actor": 1, "object": []}}),
+        json!({"type": "Undo", "object": {"type": ["Like", "Announce"], "actor": ACTORS[3], "object": note_id(2, 0)}}),
+        json!({"type": "Undo"}),
+        json!({"type": "Accept", "object": {"type": "Follow", "actor": ACTORS[2], "object": ACTORS[1]}}),
+        json!({"type": "Follow", "object": {"id": "\n~facts"}}),
+        json!({"type": "Block", "object": "https://there.example"}),
+        json!({"type": "Delete", "object": {"id": ACTORS[1]}}),
+        json!({"type": "Move", "object": ACTORS[3], "target": {"id": []}}),
+        json!({"type": "DefineProjection", "object": 7}),
+        json!({"type": "DefineActivity", "object": {"type": "DefineObject", "name": "x"}}),
+        json!({"type": "Add", "object": {"type": "DefineActivity"}}),
+        json!({"type": "GenesisActivated", "object": {"bundle": "x", "definitions": {}}}),
+        json!({"type": "ActorFetched", "object": person(1, "forged")}),
+        retry(json!({"projection": "announces", "global_seq": 1, "cid": "x"})),
+        retry(json!({"projection": "announces", "global_seq": -1})),
+        json!({"type": "\u{0}", "object": {"\n": "\u{0}"}}),
+        json!({"type": ["Pin", "Create"], "object": {"id": "~undone", "type": "Note"}}),
+    ]
+}
+
+/// Sequences of what actors say, as `(author, op, for whom)`.
+pub fn ops() -> impl Strategy<Value = Vec<(usize, Op, usize)>> {
     let about = prop::sample::select(vec![
-        "Announce", "Announce", "Like", "Endorse", "Follow", "Accept", "Reject", "Block",
+        "Announce",
+        "Announce",
+        "Like",
+        "Endorse",
+        "Follow",
+        "Accept",
+        "Reject",
+        "Block",
+        "Flag",
+        "Remove",
+        "EmojiReact",
     ]);
+    let define = prop::sample::select(vec!["DefineActivity", "DefineObject"]);
     let op = prop_oneof![
         4 => (0..3usize).prop_map(Op::Create),
         2 => (0..4usize, 0..3usize).prop_map(|(of, number)| Op::Update(of, number)),
@@ -103,22 +151,47 @@ pub fn ops() -> impl Strategy<Value = Vec<(usize, Op)>> {
         1 => (0..4usize).prop_map(Op::Move),
         1 => Just(Op::Leave),
         2 => prop::sample::select(vec!["Pin", "Endorse", "DefineActivity", "Like"]).prop_map(Op::Odd),
+        2 => (define, 0..3usize).prop_map(|(verb, number)| Op::Define(verb, number)),
+        1 => any::<Index>().prop_map(Op::Adopt),
+        1 => (0..3usize).prop_map(Op::Activate),
+        3 => any::<Index>().prop_map(Op::Hostile),
     ];
-    prop::collection::vec((0..4usize, op), 1..30)
+    prop::collection::vec((0..4usize, op, 0..6usize), 1..30)
+}
+
+/// For everyone, for one actor, or for nobody in particular.
+fn addressed(mut content: Value, audience: usize) -> Value {
+    match audience {
+        0..=2 => content["to"] = json!([PUBLIC]),
+        3 => content["to"] = json!([ACTORS[1]]),
+        4 => content["cc"] = json!([ACTORS[0], format!("{}/followers", ACTORS[2])]),
+        _ => {}
+    }
+    content
+}
+
+/// Something that the instance actor says.
+pub fn instance_says(seq: u64, content: &serde_json::Map<String, Value>) -> Activity {
+    let mut content = content.clone();
+    content.insert("actor".into(), json!(format!("{BASE}/actors/instance")));
+    content.insert("published".into(), json!("2026-01-01T00:00:30Z"));
+    content.insert("seq".into(), json!(seq));
+    Activity::seal(content).unwrap()
 }
 
 /// What is appended: the activity, and whether it is a record of the instance's own.
 pub type Said = (Activity, bool);
 
-pub fn build(ops: &[(usize, Op)]) -> Vec<Said> {
+pub fn build(ops: &[(usize, Op, usize)]) -> Vec<Said> {
     let mut all: Vec<Said> = Vec::new();
     let mut key = [0u64; 4];
-    for (seq, (author, op)) in ops.iter().enumerate() {
-        let (author, to) = (*author, json!([PUBLIC]));
+    let hostile = hostile();
+    for (seq, (author, op, audience)) in ops.iter().enumerate() {
+        let (author, audience) = (*author, *audience);
         let earlier = |index: &Index| all.get(index.index(all.len().max(1))).map(|(said, _)| said);
         let content = match op {
             Op::Create(number) => {
-                json!({"type": "Create", "to": to, "object": note(author, *number, &format!("{seq}"))})
+                json!({"type": "Create", "object": note(author, *number, &format!("{seq}"))})
             }
             Op::Update(of, number) => {
                 json!({"type": "Update", "object": note(*of, *number, &format!("changed {seq}"))})
@@ -164,10 +237,56 @@ pub fn build(ops: &[(usize, Op)]) -> Vec<Said> {
             Op::Leave if seq % 3 == 0 => json!({"type": "Delete", "object": ACTORS[author]}),
             Op::Leave => continue,
             Op::Odd(verb) => json!({"type": verb, "object": {"type": "Thing"}}),
+            Op::Define(verb, number) => {
+                json!({"type": verb, "object": {"type": verb, "name": format!("Verb{number}")}})
+            }
+            Op::Adopt(index) => {
+                let Some(about) = earlier(index) else { continue };
+                json!({"type": "Add", "object": about.id()})
+            }
+            Op::Activate(number) => {
+                let document = json!({"type": "DefineActivity", "name": format!("Verb{number}")});
+                let definitions = json!({"a": {"cid": "x", "document": document}});
+                let object = json!({"bundle": format!("b{number}"), "definitions": definitions});
+                let content = json!({"type": "GenesisActivated", "object": object});
+                all.push((say(0, seq, content), true));
+                continue;
+            }
+            Op::Hostile(index) => index.get(&hostile).clone(),
         };
-        all.push((say(author, seq, content), false));
+        all.push((say(author, seq, addressed(content, audience)), false));
     }
     all
+}
+
+/// Digests a Like only once a Follow was seen: what is set aside can be retried with success.
+/// Keys `[verb]` with how often it was seen, and `[verb, global_seq]`.
+pub struct Gate;
+
+impl Fold for Gate {
+    fn name(&self) -> &'static str {
+        "gate"
+    }
+    fn version(&self) -> u32 {
+        1
+    }
+    fn scope(&self) -> Scope {
+        Scope::EachCid
+    }
+    fn visibility(&self) -> Visibility {
+        Visibility::Public
+    }
+    fn fold(&self, _: &Context, state: &mut dyn State, record: &Record) -> Result<(), FoldError> {
+        let verb = record.activity.kind();
+        let count: u64 = get_as(state, &key(&[verb]))?.unwrap_or(0);
+        put_as(state, &key(&[verb]), &(count + 1))?;
+        let place = format!("{:020}", record.entry.global_seq);
+        state.put(&key(&[verb, &place]), json!(true));
+        if verb == "Like" && state.get("Follow")?.is_none() {
+            return Err(FoldError::Undigestible("nobody follows anybody".into()));
+        }
+        Ok(())
+    }
 }
 
 /// Records as a log would hold them after this arrival.

@@ -228,8 +228,9 @@ impl LogStore for SledLog {
         let end = keys::stream_end(stream);
         let mut entries = Vec::new();
         let rows = self.rows.range(&keys::in_stream(stream, from), Some(&end)).take(limit);
-        for (expected, item) in (from..).zip(rows) {
+        for (index, item) in rows.enumerate() {
             let (key, seq) = item?;
+            let expected = from.saturating_add(index as u64);
             let place = || format!("{stream} {expected}");
             let seq = keys::number(&seq, place)?;
             if seq > self.durable() {

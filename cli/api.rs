@@ -1,0 +1,105 @@
+//! The client of commands that speak to a running instance's admin routes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use fedsx_delivery::client::{Client, ClientOptions, Request, TcpDial};
+use fedsx_kernel::Base;
+use fedsx_kernel::runtime::SystemClock;
+use hyper::Method;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde_json::Value;
+
+/// Digests of large projections take a while.
+const TIMEOUT: Duration = Duration::from_secs(660);
+/// The largest answer, in bytes.
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
+/// How a running instance is reached.
+#[derive(Args, Clone, Debug)]
+pub struct ApiArgs {
+    /// The running instance.
+    #[arg(
+        long,
+        global = true,
+        env = "FEDSX_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9999"
+    )]
+    pub url: String,
+    /// A token with the scope admin.
+    #[arg(long, global = true, env = "FEDSX_TOKEN", value_name = "SECRET", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
+/// A running instance.
+pub struct Api {
+    client: Client,
+    base: Base,
+    headers: HeaderMap,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Api {
+    /// The instance that the options name.
+    pub fn new(args: &ApiArgs) -> Result<Self> {
+        let token = args.token.as_deref().context(
+            "a running instance wants a token with the scope admin: --token or FEDSX_TOKEN",
+        )?;
+        let base: Base = args.url.trim_end_matches('/').parse().context("--url")?;
+        // The operator names the instance, which usually listens on this very machine.
+        let options = ClientOptions {
+            allow_private_network: true,
+            allow_http: true,
+            request_timeout: TIMEOUT,
+            max_body_bytes: MAX_ANSWER_BYTES,
+            ..ClientOptions::default()
+        };
+        let dial = Arc::new(TcpDial { allow_private_network: true });
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
+            .context("the token has characters that no token has")?;
+        bearer.set_sensitive(true);
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, bearer);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let client = Client::new(options, dial, Arc::new(SystemClock));
+        Ok(Self { client, base, headers, runtime })
+    }
+
+    /// Reads a path.
+    pub fn get(&self, path: &str) -> Result<Value> {
+        self.send(Method::GET, path, None)
+    }
+
+    /// Posts a document to a path.
+    pub fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        self.send(Method::POST, path, Some(body))
+    }
+
+    /// Waits a little before the instance is asked again.
+    pub fn pause(&self, pause: Duration) {
+        self.runtime.block_on(tokio::time::sleep(pause));
+    }
+
+    fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let url = format!("{}{path}", self.base);
+        let mut headers = self.headers.clone();
+        if body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        let body = body.map(Value::to_string).unwrap_or_default().into();
+        let request = Request { method, url: url.clone(), headers, body };
+        let answer = self.runtime.block_on(self.client.send(request));
+        let answer = answer.with_context(|| url.clone())?;
+        let document: Option<Value> = serde_json::from_slice(&answer.body).ok();
+        if answer.status.is_success() {
+            return document.with_context(|| format!("{url} did not answer with JSON"));
+        }
+        let problem = document.unwrap_or_default();
+        let text =
+            |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or("no problem document");
+        bail!("{url} answered {}: {} ({})", answer.status, text("detail"), text("title"))
+    }
+}

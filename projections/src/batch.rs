@@ -1,0 +1,121 @@
+//! A batch of records folded into the writes that commit it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fedsx_kernel::log::{Record, StoreError, Table, TableWrite};
+use fedsx_kernel::state::{Overlay, StateView as _};
+
+use crate::changes::{Change, Collector};
+use crate::engine::Halt;
+use crate::fold::{Context, Fold};
+use crate::layout::{self, Build, Checkpoint, Layout};
+use crate::query::NOTES;
+use crate::set_aside::SetAside;
+use crate::source::Source;
+use crate::step::{Earlier, commit, step};
+use crate::table_state::TableState;
+
+/// What batches are folded with.
+pub(crate) struct Folding<'a> {
+    pub(crate) fold: &'a dyn Fold,
+    pub(crate) context: &'a Context,
+    pub(crate) source: &'a dyn Source,
+    pub(crate) table: &'a Arc<dyn Table>,
+    pub(crate) build: Build,
+}
+
+struct Before<'a> {
+    source: &'a dyn Source,
+    table: &'a dyn Table,
+    layout: &'a Layout,
+    batch: &'a BTreeMap<u64, SetAside>,
+}
+
+impl Earlier for Before<'_> {
+    fn aside(&mut self, global_seq: u64) -> Result<Option<SetAside>, StoreError> {
+        if let Some(item) = self.batch.get(&global_seq) {
+            return Ok(Some(item.clone()));
+        }
+        let key = self.layout.set_aside_at(global_seq);
+        self.table.get(&key)?.map(|bytes| layout::decode_as(&key, &bytes)).transpose()
+    }
+
+    fn record(&mut self, global_seq: u64) -> Result<Option<Record>, StoreError> {
+        self.source.record(global_seq)
+    }
+}
+
+impl Folding<'_> {
+    pub(crate) fn layout(&self) -> Layout {
+        Layout::new(self.fold.name(), self.build)
+    }
+
+    /// Folds up to `limit` records after a checkpoint, and moves it on. With `changes`, what
+    /// changed is noted for live streams; `None` where nobody can have read this build.
+    pub(crate) fn batch(
+        &self,
+        checkpoint: &mut Checkpoint,
+        limit: usize,
+        mut changes: Option<Collector>,
+    ) -> Result<Vec<TableWrite>, Halt> {
+        let layout = self.layout();
+        let committed = TableState::new(self.table.clone(), self.fold.name(), self.build);
+        let mut batch = Overlay::new(&committed);
+        let mut aside = BTreeMap::new();
+        let records = self.source.records(checkpoint.global_seq, limit)?;
+        if records.is_empty() {
+            return Err(StoreError::Damaged {
+                place: format!("entry {}", checkpoint.global_seq.saturating_add(1)),
+                reason: "it is missing".into(),
+            }
+            .into());
+        }
+        for record in records {
+            let (source, table) = (self.source, &**self.table);
+            let mut before = Before { source, table, layout: &layout, batch: &aside };
+            let effect = step(self.fold, self.context, &batch, &mut before, &record)?;
+            let seq = record.entry.global_seq;
+            if let Some(changes) = changes.as_mut().filter(|_| !effect.writes.is_empty())
+                && changes.wants(seq)
+            {
+                let rows = effect.writes.iter().filter(|(key, _)| !key.starts_with(NOTES));
+                for (number, (key, after)) in (0u32..).zip(rows) {
+                    let before = batch.get(key)?;
+                    let place = (seq, number);
+                    if let Some(change) =
+                        Change::of(self.fold, place, key, before.as_ref(), after.as_ref())
+                    {
+                        changes.add(change);
+                    }
+                }
+            }
+            commit(&mut batch, effect.writes);
+            for item in effect.aside {
+                tracing::warn!(projection = self.fold.name(), global_seq = item.global_seq,
+                    cid = %item.cid, status = ?item.status, reason = %item.reason,
+                    "a record that was set aside");
+                aside.insert(item.global_seq, item);
+            }
+            checkpoint.set_aside = checkpoint.set_aside.saturating_add_signed(effect.waiting);
+            checkpoint.global_seq = seq;
+            checkpoint.cid = Some(record.entry.cid);
+        }
+        let mut writes = Vec::new();
+        for (key, value) in batch.into_writes() {
+            let key = committed.key(&key);
+            let value = value.map(|value| layout::encode(&key, &value)).transpose()?;
+            writes.push((key, value));
+        }
+        for (global_seq, item) in &aside {
+            let key = layout.set_aside_at(*global_seq);
+            let value = layout::encode_as(&key, item)?;
+            writes.push((key, Some(value)));
+        }
+        if let Some(changes) = changes {
+            writes.extend(changes.finish(&**self.table, &layout)?);
+        }
+        writes.push(layout.put_checkpoint(checkpoint)?);
+        Ok(writes)
+    }
+}
