@@ -80,7 +80,8 @@ impl Api {
 
     /// Waits a little before the instance is asked again.
     pub fn pause(&self, pause: Duration) {
-        self.runtime.block_on(tokio::time::sleep(pause));
+        // A timer must be made inside of the runtime.
+        self.runtime.block_on(async { tokio::time::sleep(pause).await });
     }
 
     fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {

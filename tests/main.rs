@@ -31,6 +31,7 @@ mod inbox;
 mod key_rotation;
 mod merkle;
 mod nx_kernel_multi;
+mod projections;
 mod rich_verbs;
 mod smoke_federate;
 mod verify_cmd;

@@ -13,6 +13,7 @@ use fedsx_kernel::log::Copied;
 use fedsx_kernel::runtime::Runtime;
 use serde_json::json;
 
+use crate::api::ApiArgs;
 use crate::data;
 use crate::progress::Progress;
 
@@ -29,11 +30,8 @@ pub struct BackupArgs {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// The running instance.
-    #[arg(long, env = "FEDSX_URL", value_name = "URL", default_value = "http://127.0.0.1:9999")]
-    pub url: String,
-    /// A token with the scope admin.
-    #[arg(long, env = "FEDSX_ADMIN_TOKEN", value_name = "SECRET", hide_env_values = true)]
-    pub token: Option<String>,
+    #[command(flatten)]
+    pub api: ApiArgs,
     /// Put the master key beside the data. Without it, whoever finds the backup has no private
     /// keys, and a restore needs the master key from elsewhere.
     #[arg(long)]

@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::progress::Progress;
 
 /// How often a server may say that it is not ready, for example while it computes its tree.
-const MOST_TRIES: u32 = 120;
+const MOST_TRIES: u32 = 1000;
 /// The longest pause between two of them, in seconds.
 const LONGEST_PAUSE_S: u64 = 10;
 

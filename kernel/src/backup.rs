@@ -3,6 +3,9 @@
 //! A backup is written beside its place, as `<directory>.partial`, and renamed when it is whole
 //! and durable, so that a directory under the asked name is always a complete backup.
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;

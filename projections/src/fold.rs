@@ -57,6 +57,12 @@ pub trait Fold: Send + Sync + 'static {
         let _ = (key, value, reader);
         Shown::Whole
     }
+    /// Whether the state of an older version may be served until that of this one is built. Not
+    /// where [`Fold::shown_to`] could not tell from it what is private.
+    fn serves(&self, older: u32) -> bool {
+        let _ = older;
+        true
+    }
     /// Whether past state may be asked for.
     fn keeps_past(&self) -> bool {
         true

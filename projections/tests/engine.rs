@@ -177,6 +177,48 @@ async fn a_new_version_replaces_the_old_one() {
     assert!(table(&storage).scan(b"counter\0v1\0", None, 1).unwrap().is_empty());
 }
 
+/// A version that does not serve what an earlier one left.
+struct Strict;
+
+impl Fold for Strict {
+    fn name(&self) -> &'static str {
+        "counter"
+    }
+    fn version(&self) -> u32 {
+        2
+    }
+    fn scope(&self) -> Scope {
+        Scope::EachEntry
+    }
+    fn visibility(&self) -> Visibility {
+        Visibility::Public
+    }
+    fn serves(&self, older: u32) -> bool {
+        older >= 2
+    }
+    fn fold(&self, _: &Context, state: &mut dyn State, record: &Record) -> Result<(), FoldError> {
+        state.put("last", json!(record.entry.global_seq));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_older_version_is_served_only_where_it_may_be() {
+    let (storage, log) = open_log();
+    for said in notes(0, 5) {
+        append(&log, &said).await;
+    }
+    let projections = open(table(&storage), &log, vec![Arc::new(Counter(1))]).await;
+    settled(&projections, &log).await;
+    projections.shutdown().await;
+    let projections = open(table(&storage), &log, vec![Arc::new(Strict)]).await;
+    assert_eq!(projections.info("counter").unwrap().version, 2);
+    let seen = projections.query("counter", &Query::default(), &Reader::Anyone).unwrap();
+    assert!(seen.items.iter().all(|item| item.key == ["last"]), "{seen:?}");
+    settled(&projections, &log).await;
+    projections.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_table_ahead_of_its_log_is_rebuilt() {
     let (storage, log) = open_log();

@@ -27,6 +27,8 @@ pub struct World {
     pub base: String,
     pub foreign: Vec<Arc<Foreign>>,
     pub peer: Peer,
+    /// How many of a hundred publishes are large.
+    large: u64,
     markers: AtomicU64,
     label: String,
 }
@@ -40,9 +42,16 @@ pub fn secret(name: &str) -> String {
 }
 
 impl World {
-    pub fn new(base: &str, label: &str, foreign: Vec<Arc<Foreign>>, peer: Peer) -> Self {
+    pub fn new(
+        base: &str,
+        label: &str,
+        foreign: Vec<Arc<Foreign>>,
+        peer: Peer,
+        large: u64,
+    ) -> Self {
         let (base, label) = (base.to_owned(), label.to_owned());
-        Self { books: Books::default(), base, foreign, peer, markers: AtomicU64::new(0), label }
+        let (books, markers) = (Books::default(), AtomicU64::new(0));
+        Self { books, base, foreign, peer, large, markers, label }
     }
 
     pub fn actor(&self, index: usize) -> String {
@@ -157,8 +166,8 @@ impl Publisher<'_> {
             }
             18..26 if self.leads => Some(self.follow()),
             26..28 if self.leads => Some(self.rotate()),
-            28..31 => {
-                let length = 60_000 + dice.index(200_000);
+            roll if roll >= 100 - self.world.large => {
+                let length = 20_000 + dice.index(600_000);
                 Some(self.note(Act::Public, &[], length))
             }
             _ => Some(self.note(Act::Public, &[], 0)),

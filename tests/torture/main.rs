@@ -20,6 +20,7 @@ mod load;
 mod peer;
 mod restore;
 mod selfcheck;
+mod storm;
 mod wire;
 
 use std::collections::BTreeSet;
@@ -45,6 +46,8 @@ use restore::{Cut, Taken};
 const FOREIGN: usize = 4;
 /// The most rounds of one life: the checks of a round read everything.
 const LIFE: u64 = 20;
+/// The most storms over one store.
+const STORMS: u64 = 40;
 /// Findings of a kind that are printed for a life.
 const SHOWN: usize = 10;
 
@@ -70,14 +73,22 @@ struct Args {
     /// Print a line for each round.
     #[arg(long)]
     verbose: bool,
+    /// Storms over the store alone; five for each round without it.
+    #[arg(long)]
+    storms: Option<u64>,
     /// Used by the check of the power cut library.
     #[arg(long, hide = true)]
     scribble: Option<PathBuf>,
+    /// Used by the storms.
+    #[arg(long, hide = true)]
+    pour: Option<PathBuf>,
 }
 
 /// What all lives came to.
 #[derive(Default)]
 struct Total {
+    storms: u64,
+    stormed: u64,
     rounds: u64,
     kills: u64,
     cuts: u64,
@@ -94,9 +105,10 @@ struct Total {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let result = match &args.scribble {
-        Some(directory) => selfcheck::scribble(directory).map(|()| true),
-        None => run(&args),
+    let result = match (&args.scribble, &args.pour) {
+        (Some(directory), _) => selfcheck::scribble(directory).map(|()| true),
+        (_, Some(directory)) => storm::pour(directory, args.seed.unwrap_or(0)).map(|()| true),
+        _ => run(&args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -116,13 +128,14 @@ fn run(args: &Args) -> Result<bool> {
     println!("torture: seed {seed}, {} rounds", args.rounds);
     fs::create_dir_all(&args.dir).with_context(|| args.dir.display().to_string())?;
     let directory = args.dir.canonicalize()?;
-    if let Some(library) = &args.powercut {
-        selfcheck::run(library, &directory.join("selfcheck"))?;
-    }
     let began = Instant::now();
     let dice = Dice::new(seed);
-    let length = args.rounds.div_ceil(2).clamp(1, LIFE);
     let mut total = Total::default();
+    if let Some(library) = &args.powercut {
+        selfcheck::run(library, &directory.join("selfcheck"))?;
+        storms(args, library, &directory, &dice.fork(), &mut total)?;
+    }
+    let length = args.rounds.div_ceil(2).clamp(1, LIFE);
     for number in 0.. {
         let left = args.rounds.saturating_sub(total.rounds);
         if left == 0 {
@@ -139,16 +152,47 @@ fn run(args: &Args) -> Result<bool> {
         "torture: rounds {rounds}, acknowledged {acknowledged}, found {found}, lost {lost}, \
          doubled {doubled}, wrong {wrong} (seed {seed}; kills {kills}, power cuts {cuts} that took \
          back {} writes of {} bytes and {} names; owed to the peer {}, arrived {}, sent again {}; \
-         {} s)",
+         {} storms over the store alone, {} entries; {} s)",
         taken.writes,
         taken.bytes,
         taken.names,
         total.owed,
         total.arrived,
         total.again,
+        total.storms,
+        total.stormed,
         began.elapsed().as_secs(),
     );
     Ok(lost == 0 && doubled == 0 && wrong == 0)
+}
+
+/// The store alone, in stores that live for a number of storms each.
+fn storms(
+    args: &Args,
+    library: &Path,
+    directory: &Path,
+    dice: &Dice,
+    total: &mut Total,
+) -> Result<()> {
+    let library = library.canonicalize()?;
+    let mut left = args.storms.unwrap_or(args.rounds.saturating_mul(5));
+    let mut number = 0;
+    while left > 0 {
+        let home = directory.join(format!("storm-{number}"));
+        let storms = storm::run(&library, &home, left.min(STORMS), &dice.fork())?;
+        left = left.saturating_sub(storms.storms);
+        number += 1;
+        total.storms += storms.storms;
+        total.stormed += storms.acknowledged;
+        for failure in storms.failed {
+            total.wrong += 1;
+            println!("torture: {failure}; kept: {}", home.display());
+        }
+        if args.verbose {
+            println!("store {number}: {} entries, {:?}", storms.acknowledged, storms.taken);
+        }
+    }
+    Ok(())
 }
 
 /// One data directory, from its first start to its last check.
@@ -185,7 +229,9 @@ impl Life {
             .map(|number| Foreign::new(&peer_base, &format!("foreign{number}")).map(Arc::new))
             .collect::<Result<Vec<_>>>()?;
         let peer = Peer::start(peer_port, &foreign)?;
-        let world = World::new(&child.base(), &format!("life{number}"), foreign, peer);
+        // Large activities make what is not synced yet span several of sled's segments.
+        let large = if dice.percent(40) { 20 } else { 3 };
+        let world = World::new(&child.base(), &format!("life{number}"), foreign, peer, large);
         let checker = Checker::default();
         Ok(Self { home, child, world, checker, dice, verbose: args.verbose })
     }

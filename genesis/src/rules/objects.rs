@@ -41,14 +41,9 @@ pub(super) fn created(
 }
 
 /// The object of an `Update`: the newest version with the members of the request on top. A
-/// member that is null is removed (ActivityPub, section 6.3). Beside it, whom the object was sent
-/// to without saying so.
-pub(super) fn updated(
-    with: &Preparing<'_>,
-    id: &str,
-    change: &Value,
-) -> Result<(Map<String, Value>, Vec<String>), Refusal> {
-    let (mut object, hidden) = newest(with, id)?;
+/// member that is null is removed (ActivityPub, section 6.3).
+pub(super) fn updated(with: &Preparing<'_>, id: &str, change: &Value) -> Result<Version, Refusal> {
+    let Version { mut object, hidden } = newest(with, id)?;
     let change = change.as_object().filter(|change| change.len() > 1).ok_or_else(|| {
         Refusal::new(Problem::InvalidActivity, "object: must hold the members that change")
     })?;
@@ -70,33 +65,38 @@ pub(super) fn updated(
         }
     }
     object.insert("updated".into(), seconds(with.now).into());
-    Ok((object, hidden))
+    Ok(Version { object, hidden })
 }
 
-/// The newest version of an object of the author, and whom it was sent to without saying so.
-fn newest(with: &Preparing<'_>, id: &str) -> Result<(Map<String, Value>, Vec<String>), Refusal> {
+/// One version of an object.
+pub(super) struct Version {
+    /// The object as it stands in the activity that states it.
+    pub object: Map<String, Value>,
+    /// Whom that activity was sent to without saying so.
+    pub hidden: Vec<String>,
+}
+
+/// The newest version of an object of the author.
+fn newest(with: &Preparing<'_>, id: &str) -> Result<Version, Refusal> {
     let missing =
         || Refusal::new(Problem::Internal, format!("the newest version of {id} is missing"));
     let owned = of_author(with, id)?;
     let record = with.log.first(&owned.cid)?.ok_or_else(missing)?;
     let object = record.activity.object().and_then(Value::as_object).cloned();
-    Ok((object.ok_or_else(missing)?, record.entry.meta.hidden))
+    Ok(Version { object: object.ok_or_else(missing)?, hidden: record.entry.meta.hidden })
 }
 
 /// The object of a `Delete`: a Tombstone (ActivityStreams 2.0 Vocabulary, section 3.3), with the
-/// object that it takes the place of and whom that was sent to without saying so.
-pub(super) fn tombstone(
-    with: &Preparing<'_>,
-    id: &str,
-) -> Result<(Value, Map<String, Value>, Vec<String>), Refusal> {
-    let (former, hidden) = newest(with, id)?;
+/// version that it takes the place of.
+pub(super) fn tombstone(with: &Preparing<'_>, id: &str) -> Result<(Value, Version), Refusal> {
+    let former = newest(with, id)?;
     let tombstone = json!({
         "id": id,
         "type": "Tombstone",
-        "formerType": kind_of(&former).unwrap_or("Object"),
+        "formerType": kind_of(&former.object).unwrap_or("Object"),
         "deleted": seconds(with.now),
     });
-    Ok((tombstone, former, hidden))
+    Ok((tombstone, former))
 }
 
 fn of_author(with: &Preparing<'_>, id: &str) -> Result<Owned, Refusal> {

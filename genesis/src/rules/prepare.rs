@@ -183,9 +183,9 @@ impl Draft {
                     format!("{named} is not {}", with.actor),
                 ));
             }
-            let (object, hidden) = objects::updated(with, &named, &object)?;
-            self.same_audience(&object, hidden);
-            self.content.insert("object".into(), Value::Object(object));
+            let version = objects::updated(with, &named, &object)?;
+            self.same_audience(&version);
+            self.content.insert("object".into(), Value::Object(version.object));
             return Ok(());
         }
         let known = actors::actor(with.state, with.actor)?.filter(|actor| !actor.deleted);
@@ -211,8 +211,8 @@ impl Draft {
             self.barrier = true;
             return Ok(());
         }
-        let (tombstone, former, hidden) = objects::tombstone(with, &named)?;
-        self.same_audience(&former, hidden);
+        let (tombstone, former) = objects::tombstone(with, &named)?;
+        self.same_audience(&former);
         self.content.insert("object".into(), tombstone);
         Ok(())
     }
@@ -296,15 +296,15 @@ impl Draft {
 
     /// What changes or ends an object is for those whom the object was for, unless the author
     /// says otherwise.
-    fn same_audience(&mut self, object: &Map<String, Value>, hidden: Vec<String>) {
+    fn same_audience(&mut self, version: &objects::Version) {
         if audience::MEMBERS.iter().any(|member| self.content.contains_key(*member)) {
             return;
         }
         for member in ["to", "cc"] {
-            let ids = object.get(member).cloned().unwrap_or_else(|| json!([]));
+            let ids = version.object.get(member).cloned().unwrap_or_else(|| json!([]));
             self.content.insert(member.into(), ids);
         }
-        self.content.insert("bto".into(), hidden.into());
+        self.content.insert("bto".into(), version.hidden.clone().into());
     }
 
     /// Activity and object name the same audience, as other servers expect.

@@ -151,3 +151,6 @@ fn event(change: &fedsx_projections::Change) -> String {
     let data = json!({ "key": change.key, "value": change.value, "global_seq": change.global_seq });
     format!("{id}event: change\ndata: {data}\n\n")
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,6 +118,8 @@ impl SledStorage {
     ) -> Result<Self, OpenError> {
         let path = store.join("db");
         let file = OpenOptions::new().read(true).write(true).open(&path);
+        // What an earlier process left unsynced counts as durable from here on.
+        let file = file.and_then(|file| file.sync_all().map(|()| file));
         let file = file.map_err(opening::io_at(&path))?;
         let gate = Arc::new(Gate::default());
         let rows = |name: &str, part: Part, space: Space| {

@@ -19,7 +19,7 @@ use crate::rules::Rules;
 use crate::runtime::Runtime;
 
 /// A batch is closed when its bodies have this many bytes.
-const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+const MAX_BATCH_BYTES: usize = 256 * 1024;
 
 type AppendResult = Result<Appended, AppendError>;
 type Answer = oneshot::Sender<AppendResult>;

@@ -11,8 +11,8 @@ use crate::cid::Cid;
 use crate::log::{Log, StoreError, Stream, Table};
 use crate::runtime::Runtime;
 
-/// Tiles of level 0 that one request computes at most: 65,536 leaves.
-const TILES_PER_REQUEST: u64 = 256;
+/// Tiles of level 0 that one request computes at most: 16,384 leaves, which take about a second.
+const TILES_PER_REQUEST: u64 = 64;
 /// How long a request waits for others that compute tiles.
 const PATIENCE: Duration = Duration::from_secs(2);
 

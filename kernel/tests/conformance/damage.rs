@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use fedsx_kernel::log::{
-    Head, HeadFile, LogStore, OpenError, Salvage, Salvaged, SledOptions, SledStorage, Storage,
-    StoreError, Stream, TableWrite,
+    Head, HeadFile, OpenError, Salvage, Salvaged, SledOptions, SledStorage, Storage, StoreError,
+    Stream, TableWrite,
 };
 use fedsx_kernel::runtime::{Random, SeededRandom};
 use serde_json::json;
@@ -216,8 +216,7 @@ fn sample(starts: u64, each: u64) -> Sample {
             for _ in 0..each {
                 let size = if seq % 9 == 0 { 20_000 } else { 300 };
                 let one = sized("alice", seq, &["bob", "carol"], size);
-                let mut request =
-                    append(one, fedsx_kernel::log::Place::Outbox(name("alice"), seq));
+                let mut request = append(one, fedsx_kernel::log::Place::Outbox(name("alice"), seq));
                 let key = format!("once {seq}");
                 request.once = Some(fedsx_kernel::log::Once { key, fingerprint: None });
                 log.append(request).await.unwrap();
@@ -302,15 +301,8 @@ fn a_healthy_store_is_salvaged_whole() {
         for seq in 0..starts * each {
             let key = format!("once {seq}");
             assert_eq!(into.log().once(&key).unwrap(), original.log().once(&key).unwrap());
-            let salvage = Salvage::scan(into_path(&_target), &mut |_, _| {});
-            assert!(salvage.is_err(), "in use");
-            break;
         }
     }
-}
-
-fn into_path(directory: &tempfile::TempDir) -> &Path {
-    directory.path()
 }
 
 /// Bits flip and files end early, anywhere: either nothing of the log is lost and everything can
@@ -320,7 +312,7 @@ fn damage_is_noticed_and_what_is_good_is_saved() {
     let dice = Dice::new(7);
     let samples = [sample(1, 4), sample(3, 40), sample(2, 300)];
     let (mut fine, mut refused, mut found) = (0, 0, 0);
-    for round in 0..rounds(120) {
+    for round in 0..rounds(48) {
         let sample = &samples[usize::try_from(round % 3).unwrap()];
         let damaged = tempfile::tempdir().unwrap();
         copy(sample.directory.path(), damaged.path());
@@ -391,12 +383,18 @@ fn damage_is_noticed_and_what_is_good_is_saved() {
 #[test]
 fn torn_writes_open() {
     let dice = Dice::new(11);
+    for start in 0..rounds(2) {
+        torn_writes(&dice, start);
+    }
+}
+
+fn torn_writes(dice: &Dice, start: u64) {
     let provider = Sled::open();
     let storage = provider.storage();
     let log = storage.log();
     let directory = provider.path();
     let mut number = 0;
-    for round in 0..rounds(60) {
+    for round in start * 100..start * 100 + 10 {
         let before = tempfile::tempdir().unwrap();
         copy(&directory, before.path());
         let acknowledged = log.head().unwrap();

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
+use fedsx_kernel::Cid;
 use fedsx_kernel::activity::Body;
 use fedsx_kernel::log::{
     Append, AppendError, Batch, Entry, Log, LogStore, Once, OnceValue, Place, Storage, StoreError,
     Stream, Table,
 };
 use fedsx_kernel::state::StateView;
-use fedsx_kernel::Cid;
 
 use crate::provider::Provider;
 use crate::rules::counted;
@@ -50,10 +50,7 @@ impl Faulty {
 }
 
 impl FaultyLog {
-    fn with_fault(
-        &self,
-        write: impl FnOnce() -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    fn with_fault(&self, write: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
         let fault = *self.fault.lock().unwrap();
         match fault {
             Fault::None => write(),

@@ -112,7 +112,8 @@ impl Model {
         let mut entries = self.entries.clone();
         let mut sizes = self.sizes.clone();
         for (number, size, places) in bodies {
-            let streams: Vec<Stream> = places.iter().map(|place| streams()[*place].clone()).collect();
+            let streams: Vec<Stream> =
+                places.iter().map(|place| streams()[*place].clone()).collect();
             let size = *sizes.get(number).unwrap_or(size);
             let (cid, _) = body(*number, size);
             // Only what is new comes with a body; a number twice in a batch has to be refused.
@@ -288,7 +289,8 @@ impl Served {
                 let stream = outbox(author);
                 let next = self.streams.get(&stream).map_or(0, Vec::len) as u64;
                 let at = next.saturating_add_signed(i64::from(*beside));
-                let others: Vec<&str> = NAMES.into_iter().filter(|other| *other != author).collect();
+                let others: Vec<&str> =
+                    NAMES.into_iter().filter(|other| *other != author).collect();
                 let one = activity(author, *number, &others);
                 let cid = *one.cid();
                 let request = append(one, Place::Outbox(name(author), at));
@@ -331,7 +333,11 @@ pub fn the_service_behaves_like_the_model<P: Provider>() {
             for (one, expected) in pending {
                 let outcome = match one.committed().await {
                     Ok(appended) => Outcome::Appended(
-                        appended.entries.into_iter().map(|(stream, seq, _)| (stream, seq)).collect(),
+                        appended
+                            .entries
+                            .into_iter()
+                            .map(|(stream, seq, _)| (stream, seq))
+                            .collect(),
                     ),
                     Err(AppendError::OnceTaken(used)) => Outcome::Taken(used.cid),
                     Err(AppendError::Refused(_)) => Outcome::Refused,
@@ -417,7 +423,9 @@ pub fn the_table_behaves_like_the_model<P: Provider>() {
         provider.check_files();
         let provider = provider.reopen();
         let table = provider.storage().ledgers();
-        assert!(table.scan(b"", None, usize::MAX).unwrap() == scanned(&model, b"", None, usize::MAX));
+        assert!(
+            table.scan(b"", None, usize::MAX).unwrap() == scanned(&model, b"", None, usize::MAX)
+        );
         for (key, value) in &model {
             assert!(table.get(key).unwrap().as_ref() == Some(value));
         }

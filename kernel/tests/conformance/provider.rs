@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use fedsx_kernel::log::{
-    Device, MemoryStorage, OpenError, SledOptions, SledStorage, Storage,
-};
+use fedsx_kernel::log::{Device, MemoryStorage, OpenError, SledOptions, SledStorage, Storage};
 
 /// A provider of storage.
 pub trait Provider: Sized + 'static {

@@ -43,12 +43,7 @@ impl Rules for Open {
         Err(unused())
     }
 
-    fn judge(
-        &self,
-        _: &dyn StateView,
-        _: &Activity,
-        _: Direction,
-    ) -> Result<Judgement, Refusal> {
+    fn judge(&self, _: &dyn StateView, _: &Activity, _: Direction) -> Result<Judgement, Refusal> {
         Ok(Judgement::default())
     }
 

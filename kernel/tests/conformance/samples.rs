@@ -70,8 +70,11 @@ impl Batching {
 
     pub fn once(mut self, key: &str) -> Self {
         let entry = self.batch.entries.last().unwrap();
-        let value =
-            OnceValue { global_seq: entry.global_seq, cid: entry.cid, fingerprint: Some("f".into()) };
+        let value = OnceValue {
+            global_seq: entry.global_seq,
+            cid: entry.cid,
+            fingerprint: Some("f".into()),
+        };
         self.batch.once.push((key.to_owned(), value));
         self
     }
@@ -100,7 +103,14 @@ impl Batching {
             ..Meta::default()
         };
         let stream = stream.clone();
-        self.batch.entries.push(Entry { global_seq: self.next, stream, stream_seq, cid, first, meta });
+        self.batch.entries.push(Entry {
+            global_seq: self.next,
+            stream,
+            stream_seq,
+            cid,
+            first,
+            meta,
+        });
         self.next += 1;
     }
 

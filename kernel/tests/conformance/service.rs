@@ -11,7 +11,7 @@ use fedsx_kernel::{Activity, Problem, Refusal};
 
 use crate::provider::Provider;
 use crate::rules::{Open, counted};
-use crate::samples::{append, activity, foreign, inbox, name, outbox, publish, sized};
+use crate::samples::{activity, append, foreign, inbox, name, outbox, publish, sized};
 
 /// Runs a test inside a runtime.
 pub fn run<T>(test: impl Future<Output = T>) -> T {
@@ -268,9 +268,8 @@ pub fn once_keys_outlive_a_restart<P: Provider>() {
 pub fn position_races<P: Provider>() {
     run(async {
         let provider = P::open();
-        let at = |number, seq| {
-            append(activity("alice", number, &[]), Place::Outbox(name("alice"), seq))
-        };
+        let at =
+            |number, seq| append(activity("alice", number, &[]), Place::Outbox(name("alice"), seq));
         let group = vec![at(10, 0), at(11, 0), at(12, 1), at(13, 5), at(14, 2)];
         let (log, answers) = as_one_group(provider.storage(), group).await;
         let found: Vec<_> = answers
@@ -360,7 +359,8 @@ pub fn neighbours_in_a_group<P: Provider>() {
         let good: Vec<bool> = answers.iter().map(Result::is_ok).collect();
         assert_eq!(good, [true, false, true, false, true, false, true]);
         assert_eq!(*seen.lock().unwrap(), [1, 2, 3, 4]);
-        let streams = [outbox("alice"), outbox("bob"), inbox("alice"), inbox("bob"), inbox("carol")];
+        let streams =
+            [outbox("alice"), outbox("bob"), inbox("alice"), inbox("bob"), inbox("carol")];
         assert_eq!(lengths(&log, &streams), [3, 1, 1, 1, 1]);
         assert_eq!(log.head(), 8);
         assert_eq!(counted(log.state()), 5);
@@ -370,8 +370,7 @@ pub fn neighbours_in_a_group<P: Provider>() {
 pub fn foreign_ids_are_unique<P: Provider>() {
     run(async {
         let provider = P::open();
-        let to_bob =
-            |one: Arc<Activity>| append(one, Place::Inboxes(vec![name("bob")]));
+        let to_bob = |one: Arc<Activity>| append(one, Place::Inboxes(vec![name("bob")]));
         let group = vec![
             to_bob(foreign("n/1", "first")),
             to_bob(foreign("n/1", "second")),
@@ -380,9 +379,7 @@ pub fn foreign_ids_are_unique<P: Provider>() {
         ];
         let (log, answers) = as_one_group(provider.storage(), group).await;
         let first = *foreign("n/1", "first").cid();
-        let is_other = |answer: &Result<Appended, AppendError>| {
-            matches!(answer, Err(AppendError::OtherVersion { held, .. }) if *held == first)
-        };
+        let is_other = |answer: &Result<Appended, AppendError>| matches!(answer, Err(AppendError::OtherVersion { held, .. }) if *held == first);
         assert!(answers[0].is_ok() && answers[2].as_ref().unwrap().already() && answers[3].is_ok());
         assert!(is_other(&answers[1]), "in one group");
         let (_provider, log) = reopen(provider, log).await;

@@ -281,7 +281,10 @@ pub fn a_batch_of_ten_thousand<P: Provider>() {
         for number in (0..COUNT).step_by(97) {
             let (cid, held) = body(number, 120);
             assert_eq!(log.body(&cid).unwrap(), Some(held));
-            assert_eq!(log.position(&inbox(&format!("actor{}", number % 100)), &cid).unwrap(), Some(number / 100));
+            assert_eq!(
+                log.position(&inbox(&format!("actor{}", number % 100)), &cid).unwrap(),
+                Some(number / 100)
+            );
         }
     };
     check(&*log);

@@ -50,8 +50,20 @@ pub fn scanned_back(
 
 pub fn scans_at_every_boundary<P: Provider>() {
     let keys: Vec<Vec<u8>> = [
-        &b""[..], b"\0", b"\0\0", b"a", b"a\0", b"aa", b"ab", b"a\xff", b"a\xff\xff", b"b", b"\xfe",
-        b"\xff", b"\xff\0", b"\xff\xff",
+        &b""[..],
+        b"\0",
+        b"\0\0",
+        b"a",
+        b"a\0",
+        b"aa",
+        b"ab",
+        b"a\xff",
+        b"a\xff\xff",
+        b"b",
+        b"\xfe",
+        b"\xff",
+        b"\xff\0",
+        b"\xff\xff",
     ]
     .map(<[u8]>::to_vec)
     .to_vec();
@@ -126,7 +138,9 @@ pub fn values_of_every_size<P: Provider>() {
                 // Written twice in one batch, with other sizes.
                 put(b"twice", &value(round, *size)),
                 put(b"twice", &value(round, other)),
-                if round % 3 == 0 { (b"comes and goes".to_vec(), None) } else {
+                if round % 3 == 0 {
+                    (b"comes and goes".to_vec(), None)
+                } else {
                     put(b"comes and goes", &value(round, other))
                 },
             ];
@@ -159,9 +173,8 @@ pub fn reopening<P: Provider>() {
         }
         model.retain(|key, _| key[0] % 11 != round);
         for table in tables(&provider) {
-            let mut writes: Vec<_> = (0..200u8)
-                .map(|n| put(&[n, round], &vec![round; usize::from(n)]))
-                .collect();
+            let mut writes: Vec<_> =
+                (0..200u8).map(|n| put(&[n, round], &vec![round; usize::from(n)])).collect();
             let gone = (0..200u8).filter(|n| n % 11 == round);
             writes.extend(gone.flat_map(|n| (0..=round).map(move |r| (vec![n, r], None))));
             table.apply(writes).unwrap();
@@ -183,7 +196,9 @@ pub fn writing_from_many_threads<P: Provider>() {
                 scope.spawn(move || {
                     for n in 0..150u8 {
                         let value = vec![n; usize::from(n) * 60];
-                        table.apply(vec![put(&[thread, n], &value), put(&[9, thread], &[n])]).unwrap();
+                        table
+                            .apply(vec![put(&[thread, n], &value), put(&[9, thread], &[n])])
+                            .unwrap();
                         assert_eq!(table.get(&[thread, n]).unwrap(), Some(value));
                     }
                 });

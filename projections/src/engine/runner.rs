@@ -39,7 +39,9 @@ impl Runner {
                 live
             }
             // An older version is served on as long as it is true to the log.
-            Some(older) if self.is_in_log(older)? => older,
+            Some(older) if self.shared.fold.serves(older.version) && self.is_in_log(older)? => {
+                older
+            }
             _ => {
                 let first = Build::first(version);
                 table.apply(vec![builds.put_live(first)])?;

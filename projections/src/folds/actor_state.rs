@@ -77,6 +77,11 @@ impl Fold for ActorState {
         Visibility::Public
     }
 
+    fn serves(&self, older: u32) -> bool {
+        // Before, rows did not tell what is private.
+        older >= 2
+    }
+
     fn shown_to(&self, key: &[String], value: &Value, reader: &Reader) -> Shown {
         let itself = key.first().is_some_and(|actor| reader.is(actor));
         let Value::Object(actor) = value else { return Shown::Whole };

@@ -75,6 +75,11 @@ impl Fold for DefineRegistry {
         Visibility::Public
     }
 
+    fn serves(&self, older: u32) -> bool {
+        // Before, rows did not tell what is private.
+        older >= 2
+    }
+
     fn shown_to(&self, key: &[String], value: &Value, reader: &Reader) -> Shown {
         let [_, _, _, author] = key else { return Shown::Whole };
         if reader.is_admin() || reader.is(author) {

@@ -45,6 +45,11 @@ impl Fold for Endorsements {
         Visibility::Public
     }
 
+    fn serves(&self, older: u32) -> bool {
+        // Before, rows did not tell what is private.
+        older >= 2
+    }
+
     fn shown_to(&self, key: &[String], value: &Value, reader: &Reader) -> Shown {
         tally::shown_to(key, value, reader)
     }

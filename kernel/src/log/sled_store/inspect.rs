@@ -1,20 +1,23 @@
 //! A look at the database file before sled opens it.
 //!
-//! sled takes the first message that it cannot read for the end of the log, which after a crash is
-//! right, and destroys what follows. Where the file is damaged that would destroy good entries.
-//! So whatever sled is going to read again at its start is read here first, in the way in which
-//! sled reads it, and a place that cannot be read is let pass only where a crash leaves such a one:
-//! at the end of the log, behind everything that was noted as durable.
+//! sled reads again what was written since its last start, and trusts that a crash leaves the
+//! file torn at its end only. Two things it gets wrong. Where a record in the middle cannot be
+//! read, it takes that for the end and writes zeros over what follows, or leaves the rest of the
+//! segment out without a word. And after a power cut any of the blocks that were not synced may
+//! be there or not; it may then put a part of a batch together with what came before it.
+//!
+//! So everything that sled is going to read is read here first. We know what was durable: a batch
+//! of the log is written only after the one before it was synced, and the head file notes more.
+//! Up to there every record must be readable, else the file is damaged and stays as it is. Beyond,
+//! the log ends at the first place that cannot be read; what follows that place was never
+//! acknowledged, and is cut off before sled sees it.
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::Path;
 
-use super::keys;
 use super::raw::{self, Change, Kind, Message, SEGMENT, Segments, Walk};
-use super::rows::{Stored, stored};
-use crate::log::entry::Entry;
 
 /// A place in the store that is not what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,18 +34,48 @@ impl Damage {
     }
 }
 
+/// What the look at the file gave.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// sled can open it.
+    Sound,
+    /// Something was written beyond a place that cannot be read, and was never durable.
+    Torn(Cut),
+    /// Something that was durable cannot be read.
+    Damaged(Damage),
+}
+
+/// What has to go before sled opens the file.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// From a byte of the file on, so many bytes.
+    zero: Vec<(u64, u64)>,
+}
+
 const SEGMENT_BYTES: u64 = SEGMENT as u64;
 
-/// Looks at the file for what sled would take for the end of the log and is not. `noted` is the
-/// last entry that was noted as durable.
-pub(super) fn inspect(store: &Path, noted: u64) -> io::Result<Option<Damage>> {
+fn floor(lsn: u64) -> u64 {
+    lsn / SEGMENT_BYTES * SEGMENT_BYTES
+}
+
+/// Looks at the file. `noted` is the last entry that was noted as durable.
+pub(super) fn inspect(store: &Path, noted: u64) -> io::Result<Finding> {
     let segments = match Segments::open(&store.join("db")) {
         Ok(segments) => segments,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Finding::Sound),
         Err(e) => return Err(e),
     };
-    let snapshot = snapshot(store)?;
-    Inspection::new(segments, snapshot, noted)?.run()
+    Inspection::new(&segments, snapshot(store)?, noted)?.run()
+}
+
+/// Writes zeros over what was never durable.
+pub(super) fn cut(store: &Path, cut: &Cut) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(store.join("db"))?;
+    for (at, count) in &cut.zero {
+        let zeros = vec![0; usize::try_from(*count).unwrap_or(SEGMENT).min(SEGMENT)];
+        raw::write_at(&file, &zeros, *at)?;
+    }
+    file.sync_all()
 }
 
 /// What sled noted of itself at its last start.
@@ -72,149 +105,244 @@ fn snapshot(store: &Path) -> io::Result<Snapshot> {
     Ok(Snapshot { lsn, active: bytes.get(8).is_some_and(|first| *first != 0) })
 }
 
-struct Inspection {
-    segments: Segments,
+/// A place in a segment that cannot be read, and is not just the end of what was written to it.
+struct Break {
+    lsn: u64,
+    number: u64,
+    at: usize,
+}
+
+struct Inspection<'a> {
+    segments: &'a Segments,
     snapshot: Snapshot,
     noted: u64,
     /// Segments that are read again, by their place in the log.
     ordered: BTreeMap<u64, u64>,
-    /// Segments whose header does not hold.
-    headless: Vec<u64>,
-    /// From here on, a crash may have left anything.
-    tail: u64,
+    /// Segments whose header does not hold, by the place that their first message names.
+    headless: BTreeMap<u64, u64>,
+    /// How far sled says that the log was stable.
+    stable: u64,
+    breaks: Vec<Break>,
+    /// The end of the last message that can be read.
+    end: u64,
+    durable: Durable,
 }
 
-fn floor(lsn: u64) -> u64 {
-    lsn / SEGMENT_BYTES * SEGMENT_BYTES
-}
-
-impl Inspection {
-    fn new(segments: Segments, snapshot: Snapshot, noted: u64) -> io::Result<Self> {
+impl<'a> Inspection<'a> {
+    fn new(segments: &'a Segments, snapshot: Snapshot, noted: u64) -> io::Result<Self> {
         let from = floor(snapshot.lsn);
-        let (mut ordered, mut headless, mut stable) = (BTreeMap::new(), Vec::new(), from);
+        let mut new = Self {
+            segments,
+            snapshot,
+            noted,
+            ordered: BTreeMap::new(),
+            headless: BTreeMap::new(),
+            stable: from,
+            breaks: Vec::new(),
+            end: 0,
+            durable: Durable { up_to: snapshot.lsn, ..Durable::default() },
+        };
         for number in 0..segments.count() {
             match segments.header(number)? {
                 Some(header) if header.lsn >= from => {
-                    stable = stable.max(u64::try_from(header.stable).unwrap_or(0));
-                    ordered.insert(header.lsn, number);
+                    new.stable = new.stable.max(u64::try_from(header.stable).unwrap_or(0));
+                    new.ordered.insert(header.lsn, number);
                 }
                 Some(_) => {}
-                None => headless.push(number),
+                None => {
+                    let bytes = segments.read(number)?;
+                    let first = raw::message(&bytes, raw::SEGMENT_HEADER);
+                    let lsn = first.and_then(|first| first.segment.checked_mul(SEGMENT_BYTES));
+                    if let Some(lsn) = lsn.filter(|lsn| *lsn >= from) {
+                        new.headless.insert(lsn, number);
+                    }
+                }
             }
         }
-        let tail = floor(stable);
-        Ok(Self { segments, snapshot, noted, ordered, headless, tail })
+        Ok(new)
     }
 
-    fn run(&self) -> io::Result<Option<Damage>> {
-        if let Some(damage) = self.missing_segments()? {
-            return Ok(Some(damage));
+    fn run(mut self) -> io::Result<Finding> {
+        let ordered: Vec<(u64, u64)> =
+            self.ordered.iter().map(|(lsn, number)| (*lsn, *number)).collect();
+        for (lsn, number) in &ordered {
+            self.read(*lsn, *number)?;
         }
-        for (lsn, number) in self.ordered.range(..self.tail) {
-            if let Some(damage) = self.settled(*lsn, *number)? {
-                return Ok(Some(damage));
-            }
-        }
-        self.end()
-    }
-
-    /// Segments that are there without a header, and segments that are not there.
-    fn missing_segments(&self) -> io::Result<Option<Damage>> {
-        let from = floor(self.snapshot.lsn);
-        for number in &self.headless {
-            let bytes = self.segments.read(*number)?;
-            let at = number * SEGMENT_BYTES;
-            let Some(first) = raw::message(&bytes, raw::SEGMENT_HEADER) else {
-                // Zeros are what sled leaves of a segment that it does not need.
-                continue;
-            };
-            let lsn = first.segment.saturating_mul(SEGMENT_BYTES);
-            let lost = lsn >= from && !self.ordered.contains_key(&lsn);
-            if lost && (lsn < self.tail || self.has_durable(&bytes, lsn, 0)) {
-                return Ok(Some(Damage::at(at, "the header of a segment cannot be read")));
-            }
-        }
-        let end = self.segments.count() * SEGMENT_BYTES;
+        let durable = self.durable.up_to;
+        let file_end = self.segments.count() * SEGMENT_BYTES;
         if self.ordered.is_empty() && self.snapshot.active {
-            return Ok(Some(Damage::at(end, "the file ends before what was written")));
+            let damage = Damage::at(file_end, "the file ends before what was written");
+            return Ok(Finding::Damaged(damage));
         }
-        let lacks_tail = !self.ordered.is_empty() && !self.ordered.contains_key(&self.tail);
-        if lacks_tail && self.tail > 0 && self.ordered.keys().any(|lsn| *lsn > self.tail) {
-            return Ok(Some(Damage::at(end, "a segment that was written is missing")));
+        if let Some((lsn, number)) = self.headless.first_key_value()
+            && *lsn < durable
+            && !self.ordered.contains_key(lsn)
+        {
+            let at = number * SEGMENT_BYTES;
+            let damage = Damage::at(at, "the header of a segment cannot be read");
+            return Ok(Finding::Damaged(damage));
         }
-        Ok(None)
+        for one in &self.breaks {
+            if one.lsn < durable && !self.is_stale(one)? {
+                let at = one.number * SEGMENT_BYTES + one.at as u64;
+                return Ok(Finding::Damaged(Damage::at(at, "a record cannot be read")));
+            }
+        }
+        let torn = self.torn();
+        let reached = torn.unwrap_or(self.end);
+        if reached < durable {
+            let damage = Damage::at(file_end, "records that were durable are missing");
+            return Ok(Finding::Damaged(damage));
+        }
+        match torn {
+            Some(torn) if self.end > torn || !self.headless.is_empty() => {
+                Ok(Finding::Torn(self.cut(torn)))
+            }
+            _ => self.reachable(),
+        }
     }
 
-    /// A segment that was durable long ago: all of it can be read, or a newer one lies over it.
-    fn settled(&self, lsn: u64, number: u64) -> io::Result<Option<Damage>> {
+    /// Reads a segment, and what it tells about what was durable.
+    fn read(&mut self, lsn: u64, number: u64) -> io::Result<()> {
         let bytes = self.segments.read(number)?;
+        let own = lsn / SEGMENT_BYTES;
         let mut walk = Walk::new(&bytes, lsn);
-        while walk.next().is_some() {}
-        if walk.whole || raw::is_filling(&bytes, walk.at(), lsn) {
-            return Ok(None);
+        loop {
+            for (at, message) in walk.by_ref() {
+                let begin = lsn + at as u64;
+                self.end = begin + message.length as u64;
+                self.durable.message(begin, &message, self.noted);
+            }
+            if walk.whole {
+                self.end = self.end.max(lsn + SEGMENT_BYTES);
+                return Ok(());
+            }
+            let at = walk.at();
+            // Where a free segment was being used again, newer messages lie over it.
+            let newer = raw::search(&bytes, at, |newer| newer.segment > own).is_some();
+            let goes_on = walk.resume().is_some();
+            if newer || raw::is_filling(&bytes, at, lsn) {
+                return Ok(());
+            }
+            self.breaks.push(Break { lsn: lsn + at as u64, number, at });
+            if !goes_on {
+                return Ok(());
+            }
         }
-        let at = walk.at();
-        let newer = raw::message(&bytes, at);
-        if newer.is_some_and(|newer| newer.segment > lsn / SEGMENT_BYTES) {
-            return Ok(None);
-        }
-        Ok(Some(Damage::at(number * SEGMENT_BYTES + at as u64, "a record cannot be read")))
     }
 
-    /// The end of the log, as sled will find it.
-    fn end(&self) -> io::Result<Option<Damage>> {
-        let mut expected = self.tail;
-        let mut cut: Option<(u64, usize, u64)> = None;
-        while let Some(number) = self.ordered.get(&expected) {
-            let bytes = self.segments.read(*number)?;
-            let mut walk = Walk::new(&bytes, expected);
-            while walk.next().is_some() {}
-            if !walk.whole {
-                cut = Some((*number, walk.at(), expected));
-                break;
+    /// The first place beyond what was durable from which on the log cannot be read; the end of
+    /// the log is one too.
+    fn torn(&self) -> Option<u64> {
+        let durable = self.durable.up_to;
+        let broken = self.breaks.iter().map(|one| one.lsn).find(|lsn| *lsn >= durable);
+        let mut expected = floor(durable);
+        if self.ordered.contains_key(&expected) || self.ordered.range(expected..).next().is_some() {
+            // The segment with the end of what was durable may be used again by now.
+            if !self.ordered.contains_key(&expected) {
+                expected += SEGMENT_BYTES;
             }
-            expected += SEGMENT_BYTES;
-        }
-        let (place, lsn) = match cut {
-            Some((number, at, lsn)) => (number * SEGMENT_BYTES + at as u64, lsn + at as u64),
-            None => (self.segments.count() * SEGMENT_BYTES, expected),
-        };
-        // The last message of a segment may end before the segment does.
-        if cut.is_some() && lsn < self.snapshot.lsn {
-            return Ok(Some(Damage::at(place, "a record that was durable cannot be read")));
-        }
-        for (begin, number) in self.ordered.range(floor(lsn)..) {
-            let skip = match cut {
-                Some((_, at, torn)) if torn == *begin => at + 1,
-                _ => 0,
-            };
-            if cut.is_none() && *begin < expected {
-                continue;
+            while self.ordered.contains_key(&expected) {
+                expected += SEGMENT_BYTES;
             }
-            if self.has_durable(&self.segments.read(*number)?, *begin, skip) {
-                let reason = "a record cannot be read, and entries that were durable follow it";
-                return Ok(Some(Damage::at(place, reason)));
-            }
+            return Some(broken.map_or(expected, |broken| broken.min(expected)));
         }
-        Ok(None)
+        broken
     }
 
-    /// Whether a segment holds, from a place on, an entry of the log that was noted as durable.
-    fn has_durable(&self, bytes: &[u8], lsn: u64, from: usize) -> bool {
-        let mut at = from.max(raw::SEGMENT_HEADER);
-        while at < bytes.len() {
-            let found =
-                raw::message(bytes, at).filter(|message| message.segment == lsn / SEGMENT_BYTES);
-            let Some(message) = found else {
-                at += 1;
-                continue;
-            };
-            if added(&message).is_some_and(|seq| seq <= self.noted) {
-                return true;
+    /// Everything beyond a place.
+    fn cut(&self, torn: u64) -> Cut {
+        let mut cut = Cut::default();
+        for (lsn, number) in self.ordered.range(floor(torn)..).chain(self.headless.range(torn..)) {
+            let keep = torn.saturating_sub(*lsn).min(SEGMENT_BYTES);
+            if keep < SEGMENT_BYTES {
+                cut.zero.push((number * SEGMENT_BYTES + keep, SEGMENT_BYTES - keep));
             }
-            at += message.length;
         }
-        false
+        cut
+    }
+
+    /// sled looks for the end of the log from where it says that it was stable.
+    fn reachable(&self) -> io::Result<Finding> {
+        let tail = floor(self.stable);
+        let missing =
+            !self.ordered.contains_key(&tail) && self.ordered.range(tail..).next().is_some();
+        if missing && tail > 0 {
+            let at = self.segments.count() * SEGMENT_BYTES;
+            return Ok(Finding::Damaged(Damage::at(at, "a segment that was written is missing")));
+        }
+        Ok(Finding::Sound)
+    }
+
+    /// Whether all that can still be read in a segment was written again later, elsewhere: sled
+    /// uses a segment again only then.
+    fn is_stale(&self, one: &Break) -> io::Result<bool> {
+        let lsn = floor(one.lsn);
+        let mut pages: HashSet<u64> = HashSet::new();
+        each_message(&self.segments.read(one.number)?, lsn, |message| {
+            pages.insert(message.page);
+        });
+        if pages.is_empty() {
+            return Ok(false);
+        }
+        for (later, number) in self.ordered.range(lsn + 1..) {
+            each_message(&self.segments.read(*number)?, *later, |message| {
+                if message.kind != Kind::Link {
+                    pages.remove(&message.page);
+                }
+            });
+        }
+        Ok(pages.is_empty())
+    }
+}
+
+/// Goes through the messages of a segment that can be read and change a page.
+fn each_message(bytes: &[u8], lsn: u64, mut each: impl FnMut(&Message<'_>)) {
+    let mut walk = Walk::new(bytes, lsn);
+    loop {
+        for (_, message) in walk.by_ref() {
+            if matches!(message.kind, Kind::Free | Kind::Other | Kind::Node | Kind::Link) {
+                each(&message);
+            }
+        }
+        if walk.whole || walk.resume().is_none() {
+            break;
+        }
+    }
+}
+
+/// What the messages tell about how much was durable.
+#[derive(Default)]
+struct Durable {
+    /// Everything before this place in the log.
+    up_to: u64,
+    /// The newest batch: its first and last byte.
+    batch: (u64, u64),
+    /// The newest batch with entries of the log, likewise.
+    of_log: Option<(u64, u64)>,
+}
+
+impl Durable {
+    fn message(&mut self, begin: u64, message: &Message<'_>, noted: u64) {
+        if message.kind == Kind::Manifest {
+            let last = message.body.try_into().map_or(0, u64::from_le_bytes);
+            self.batch = (begin, last);
+            return;
+        }
+        let Some(seq) = added(message) else { return };
+        let within = begin > self.batch.0 && begin <= self.batch.1;
+        if let Some(before) = self.of_log
+            && (!within || before != self.batch)
+        {
+            // The one before was synced before this one was begun.
+            self.up_to = self.up_to.max(before.1 + 1);
+        }
+        if within {
+            self.of_log = Some(self.batch);
+            if seq <= noted {
+                self.up_to = self.up_to.max(self.batch.1 + 1);
+            }
+        }
     }
 }
 
@@ -225,6 +353,5 @@ fn added(message: &Message<'_>) -> Option<u64> {
         return None;
     }
     let Some(Change::Set(_, value)) = raw::change(message.body) else { return None };
-    let Some(Stored::Whole(value)) = stored(value) else { return None };
-    Some(keys::from_cbor::<Entry>(value, String::new).ok()?.global_seq)
+    super::log::seq_of(value)
 }

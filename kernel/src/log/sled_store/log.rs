@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::core::Core;
 use super::device::Writer;
 use super::keys;
-use super::rows::Rows;
+use super::rows::{Rows, Stored, stored};
 use super::state::{self, SledState};
 use crate::activity::Body;
 use crate::cid::Cid;
@@ -168,6 +168,17 @@ pub(super) fn read_entry(global_seq: u64, bytes: &[u8]) -> Result<Entry, StoreEr
     Ok(entry)
 }
 
+/// How the value of an entry begins: a map of six, and the name of the first member.
+const ENTRY_BEGINS: &[u8] = b"\xa6jglobal_seq";
+
+/// The position of an entry from its value as it stands in a row; `None` for other values.
+pub(super) fn seq_of(row: &[u8]) -> Option<u64> {
+    let Stored::Whole(value) = stored(row)? else { return None };
+    value.starts_with(ENTRY_BEGINS).then_some(())?;
+    let entry: Entry = ciborium::from_reader(value).ok()?;
+    Some(entry.global_seq)
+}
+
 impl Known for SledLog {
     fn head(&self) -> Result<u64, StoreError> {
         Ok(self.durable())
@@ -312,5 +323,30 @@ impl LogStore for SledLog {
 
     fn state(&self) -> &dyn StateView {
         &self.state
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::log::entry::Meta;
+
+    #[test]
+    fn entries_are_known_by_their_first_bytes() {
+        for global_seq in [1, 24, 70_000, u64::MAX] {
+            let entry = Entry {
+                global_seq,
+                stream: Stream::Local,
+                stream_seq: 3,
+                cid: Cid::of_block(b"x"),
+                first: true,
+                meta: Meta::default(),
+            };
+            let value = keys::to_cbor(&entry).unwrap();
+            let row = [&[0], value.as_slice()].concat();
+            assert_eq!(seq_of(&row), Some(global_seq));
+            assert_eq!(seq_of(&value), None);
+        }
     }
 }

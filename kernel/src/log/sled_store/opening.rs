@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::inspect::{Damage, inspect};
+use super::inspect::{self, Damage, Finding};
 use crate::log::head::{HeadError, HeadFile, replace};
 use crate::log::store::StoreError;
 
@@ -157,8 +157,13 @@ pub(super) fn open(
 ) -> Result<sled::Db, OpenError> {
     if store.exists() {
         let noted = HeadFile::new(directory).read()?.map_or(0, |head| head.global_seq);
-        if let Some(damage) = inspect(store, noted).map_err(io_at(store))? {
-            return Err(OpenError::damaged(directory, damage));
+        match inspect::inspect(store, noted).map_err(io_at(store))? {
+            Finding::Sound => {}
+            Finding::Torn(cut) => {
+                tracing::warn!(store = %store.display(), "what was not synced is cut off");
+                inspect::cut(store, &cut).map_err(io_at(store))?;
+            }
+            Finding::Damaged(damage) => return Err(OpenError::damaged(directory, damage)),
         }
         settle(store).map_err(io_at(store))?;
     }

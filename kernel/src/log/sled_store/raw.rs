@@ -181,12 +181,24 @@ impl<'a> Walk<'a> {
     /// Goes to the next message that can be read, and tells how many bytes are skipped.
     pub(super) fn resume(&mut self) -> Option<usize> {
         let from = self.at;
-        let found = (from..self.segment.len()).find(|at| {
-            message(self.segment, *at).is_some_and(|found| found.segment == self.number)
-        })?;
-        self.at = found;
-        Some(found - from)
+        let number = self.number;
+        self.at = search(self.segment, from, |found| found.segment == number)?;
+        Some(self.at - from)
     }
+}
+
+/// The next place from which a message can be read that is wanted.
+pub(super) fn search(
+    segment: &[u8],
+    from: usize,
+    wanted: impl Fn(&Message<'_>) -> bool,
+) -> Option<usize> {
+    // The kind is the fifth byte of a message.
+    let kinds = segment.get(from.checked_add(4)?..)?.iter().enumerate();
+    kinds
+        .filter(|(_, kind)| (1..=11).contains(*kind))
+        .map(|(skipped, _)| from + skipped)
+        .find(|at| message(segment, *at).is_some_and(|found| wanted(&found)))
 }
 
 impl<'a> Iterator for Walk<'a> {
@@ -334,4 +346,18 @@ fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
 #[cfg(windows)]
 fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     std::os::windows::fs::FileExt::seek_read(file, buffer, at)
+}
+
+/// Writes all of it at a place.
+pub(super) fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::write_all_at(file, bytes, at);
+    #[cfg(windows)]
+    {
+        let mut written = 0;
+        while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+            written += std::os::windows::fs::FileExt::seek_write(file, rest, at + written as u64)?;
+        }
+        Ok(())
+    }
 }
