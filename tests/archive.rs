@@ -243,6 +243,29 @@ fn archives_go_on_where_the_log_ends_and_never_fork_it() {
     assert_eq!(fedsx(&["verify"]).code, Some(2), "neither a file nor a directory");
 }
 
+#[test]
+fn what_a_deleted_actor_said_can_be_kept() {
+    let mut node = Node::start();
+    node.create("alice");
+    node.note("alice", "last words");
+    node.publish("alice", &json!({ "type": "Delete", "object": node.actor("alice") }));
+    node.settled_head();
+    node.stop();
+    let place = tempfile::tempdir().expect("a directory");
+    let file = place.path().join("alice.car");
+    let exported = counts(&export(node.data(), "alice", &file, &["--json"]));
+    assert_eq!(exported["signed"], false, "its private keys were destroyed: {exported}");
+    let found = checked(&file);
+    assert_eq!((&found["verified"], &found["signed_by"]), (&json!(3), &Value::Null), "{found}");
+    let target = place.path().join("data");
+    assert_eq!(counts(&import(&target, &file))["appended"], 3);
+    assert_eq!(verify(&target).code, Some(0), "the imported log");
+    let _data = take_data(&node);
+    counts(&import(node.data(), &file));
+    node.restart();
+    node.client().get("/actors/alice").refused(410, "actor-gone", "it stays deleted");
+}
+
 /// Histories that nobody could have made with fedsx, each wrong in one way.
 #[test]
 fn what_the_file_says_is_not_believed() {

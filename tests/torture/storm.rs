@@ -114,7 +114,7 @@ fn storm(
             }
         }
     });
-    thread::sleep(dice.millis(20, 700));
+    thread::sleep(dice.millis(20, if dice.percent(30) { 1500 } else { 500 }));
     let ended = child.try_wait()?;
     // It may have ended by itself.
     let _ = child.kill();
@@ -140,7 +140,9 @@ pub fn pour(data: &Path, seed: u64) -> Result<()> {
     let head = check(&*log, &*table)?;
     storage.check()?;
     say("whole", head)?;
-    let (pouring, heavy) = (dice.fork(), dice.percent(50));
+    let (pouring, heavy) = (dice.fork(), dice.percent(60));
+    // While a projection is rebuilt, nothing may be appended, and so nothing synced, for long.
+    let rebuilding = heavy && dice.percent(50);
     thread::spawn(move || {
         let Err(error) = pour_rows(&*table, &pouring, heavy);
         eprintln!("the table: {error:#}");
@@ -158,7 +160,7 @@ pub fn pour(data: &Path, seed: u64) -> Result<()> {
         {
             heads.write(&Head { global_seq: last.global_seq, root: last.cid })?;
         }
-        thread::sleep(dice.millis(0, 30));
+        thread::sleep(if rebuilding { dice.millis(500, 3000) } else { dice.millis(0, 30) });
     }
 }
 

@@ -17,7 +17,7 @@ use axum::response::Response;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::runtime::Runtime;
 use fedsx_projections::{Changes, News, Subscription};
-use futures::stream;
+use futures::{FutureExt as _, stream};
 use serde_json::json;
 
 use super::projections::{DELIVERY_STATE, key, reader};
@@ -57,8 +57,7 @@ pub(crate) async fn events(
     };
     let changes = app.parts.projections.changes(&name, subscription).map_err(Refusal::from)?;
     let runtime = app.kernel().runtime().clone();
-    let ends = runtime.clock.sleep(LONGEST);
-    let stream = Stream { changes, runtime, ends, begun: false };
+    let stream = Stream::new(changes, runtime);
     let events = stream::unfold(Some(stream), |stream| async move {
         let mut stream = stream?;
         let text = stream.next().await?;
@@ -100,14 +99,33 @@ fn since(headers: &HeaderMap, query: &[(String, String)]) -> Result<Option<u64>,
 struct Stream {
     changes: Changes,
     runtime: Runtime,
-    ends: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ends: Timer,
+    /// Runs from when something was sent last.
+    beat: Timer,
     begun: bool,
 }
 
+type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 impl Stream {
-    /// The next events; none at the end.
+    fn new(changes: Changes, runtime: Runtime) -> Self {
+        let (ends, beat) = (runtime.clock.sleep(LONGEST), runtime.clock.sleep(HEARTBEAT));
+        Self { changes, runtime, ends, beat, begun: false }
+    }
+
+    /// The next text to send; none at the end.
     async fn next(&mut self) -> Option<String> {
+        let text = self.text().await?;
+        self.beat = self.runtime.clock.sleep(HEARTBEAT);
+        Some(text)
+    }
+
+    async fn text(&mut self) -> Option<String> {
         loop {
+            // A stream that always has news ends, too.
+            if (&mut self.ends).now_or_never().is_some() {
+                return None;
+            }
             match self.changes.news().await {
                 Ok(Some(News::Reset(at))) => {
                     let data = json!({ "global_seq": at });
@@ -135,7 +153,7 @@ impl Stream {
                 more = self.changes.changed() => if !more {
                     return None;
                 },
-                () = self.runtime.clock.sleep(HEARTBEAT) => {
+                () = &mut self.beat => {
                     // The position moves the client on also where nothing was for it.
                     return Some(format!(": heartbeat\nid: {}\n\n", self.changes.position()));
                 }

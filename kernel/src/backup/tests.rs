@@ -57,7 +57,8 @@ impl Storage for Slow {
     ) -> Result<Option<Head>, BackupError> {
         fs::write(directory.join("format"), "1").expect("written");
         for keys in 1.. {
-            match self.go.lock().unwrap().recv().expect("a step") {
+            let go = self.go.lock().unwrap_or_else(PoisonError::into_inner);
+            match go.recv().expect("a step") {
                 Step::Page if progress(Copied { keys, expected: 9 }).is_break() => {
                     return Err(BackupError::Stopped);
                 }

@@ -394,55 +394,69 @@ fn torn_writes(dice: &Dice, start: u64) {
     let log = storage.log();
     let directory = provider.path();
     let mut number = 0;
-    for round in start * 100..start * 100 + 10 {
+    for round in 0..10 {
+        let case = format!("start {start} round {round}");
         let before = tempfile::tempdir().unwrap();
         copy(&directory, before.path());
         let acknowledged = log.head().unwrap();
+        if let Some(entry) = log.read(acknowledged.saturating_sub(1), 1).unwrap().first() {
+            let noted = Head { global_seq: entry.global_seq, root: entry.cid };
+            HeadFile::new(before.path()).write(&noted).unwrap();
+        }
+        *provider.device.seen.lock().unwrap() =
+            Some(vec![fs::read(directory.join("store/db")).unwrap()]);
+        let rows = (0..dice.below(60)).map(|n| put(&format!("row {n}"), &[9; 700])).collect();
+        storage.projections().apply(rows).unwrap();
         let mut batch = Batching::after(&*log);
-        let bodies = 1 + dice.below(if round % 5 == 0 { 400 } else { 12 });
-        for _ in 0..bodies {
+        for _ in 0..1 + dice.below(if round % 5 == 0 { 400 } else { 12 }) {
             let size = usize::try_from(50 + dice.below(6000)).unwrap();
             batch = batch.add(&[outbox("alice"), inbox("bob")], number, size);
             number += 1;
         }
-        let rows = (0..dice.below(60)).map(|n| put(&format!("row {n}"), &[9; 700])).collect();
-        storage.projections().apply(rows).unwrap();
         batch.state("count", Some(json!(number))).append(&*log);
         let after = log.head().unwrap();
-        // The head file is as old as the last start or younger.
-        let head = log.read(acknowledged.saturating_sub(1), 1).unwrap().into_iter().next();
-        let whole = fs::read(directory.join("store/db")).unwrap();
-        let old = fs::read(before.path().join("store/db")).unwrap();
-        for _ in 0..3 {
-            let torn = tempfile::tempdir().unwrap();
-            copy(before.path(), torn.path());
-            let mut mixed = old.clone();
-            if dice.below(4) > 0 {
-                mixed.resize(whole.len().max(old.len()), 0);
-            }
-            let keep = dice.below(5);
-            for (index, block) in mixed.chunks_mut(4096).enumerate() {
-                let from = index * 4096;
-                if dice.below(4) < keep
-                    && let Some(new) = whole.get(from..(from + block.len()).min(whole.len()))
-                {
-                    block[..new.len()].copy_from_slice(new);
+        let seen = provider.device.seen.lock().unwrap().take().unwrap();
+        for states in seen.windows(2) {
+            for _ in 0..2 {
+                let torn = tempfile::tempdir().unwrap();
+                copy(before.path(), torn.path());
+                fs::write(torn.path().join("store/db"), mixed(dice, &states[0], &states[1]))
+                    .unwrap();
+                let opened = try_open(torn.path()).unwrap_or_else(|e| {
+                    let _ = fs::remove_dir_all("/tmp/torn-case");
+                    copy(torn.path(), Path::new("/tmp/torn-case"));
+                    fs::write("/tmp/torn-case/old", &states[0]).unwrap();
+                    fs::write("/tmp/torn-case/new", &states[1]).unwrap();
+                    panic!("{case}: {e}")
+                });
+                let found = opened.log().head().unwrap();
+                assert!(
+                    found == acknowledged || found == after,
+                    "{case}: {acknowledged} {found} {after}"
+                );
+                opened.check().unwrap_or_else(|e| panic!("{case}: {e}"));
+                for entry in opened.log().read(0, usize::MAX).unwrap() {
+                    assert!(opened.log().body(&entry.cid).unwrap().is_some(), "{case}");
                 }
-            }
-            fs::write(torn.path().join("store/db"), &mixed).unwrap();
-            if let Some(entry) = &head
-                && acknowledged > 0
-            {
-                let noted = Head { global_seq: entry.global_seq, root: entry.cid };
-                HeadFile::new(torn.path()).write(&noted).unwrap();
-            }
-            let opened = try_open(torn.path()).unwrap_or_else(|e| panic!("round {round}: {e}"));
-            let found = opened.log().head().unwrap();
-            assert!(found == acknowledged || found == after, "{acknowledged} {found} {after}");
-            opened.check().unwrap();
-            for entry in opened.log().read(0, usize::MAX).unwrap() {
-                assert!(opened.log().body(&entry.cid).unwrap().is_some());
             }
         }
     }
+}
+
+/// Some blocks as they were at one sync, some as they were handed over before the next one.
+fn mixed(dice: &Dice, old: &[u8], new: &[u8]) -> Vec<u8> {
+    let mut mixed = old.to_vec();
+    if dice.below(4) > 0 {
+        mixed.resize(new.len().max(old.len()), 0);
+    }
+    let keep = dice.below(5);
+    for (index, block) in mixed.chunks_mut(4096).enumerate() {
+        let from = index * 4096;
+        if dice.below(4) < keep
+            && let Some(new) = new.get(from..(from + block.len()).min(new.len()))
+        {
+            block[..new.len()].copy_from_slice(new);
+        }
+    }
+    mixed
 }

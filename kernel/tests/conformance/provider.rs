@@ -1,10 +1,10 @@
 //! What is under test.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fedsx_kernel::log::{Device, MemoryStorage, OpenError, SledOptions, SledStorage, Storage};
@@ -112,11 +112,13 @@ pub fn open_patiently(directory: &Path, options: &SledOptions) -> Result<SledSto
 pub struct FaultyDevice {
     pub sync_fails: AtomicBool,
     pub room: AtomicU64,
+    /// Where wanted, what the file held at each sync.
+    pub seen: Mutex<Option<Vec<Vec<u8>>>>,
 }
 
 impl Default for FaultyDevice {
     fn default() -> Self {
-        Self { sync_fails: false.into(), room: u64::MAX.into() }
+        Self { sync_fails: false.into(), room: u64::MAX.into(), seen: Mutex::default() }
     }
 }
 
@@ -124,6 +126,13 @@ impl Device for FaultyDevice {
     fn sync(&self, file: &File) -> io::Result<()> {
         if self.sync_fails.load(Ordering::SeqCst) {
             return Err(io::Error::other("injected"));
+        }
+        if let Some(seen) = &mut *self.seen.lock().unwrap() {
+            let mut bytes = Vec::new();
+            let mut file = file;
+            file.seek(io::SeekFrom::Start(0))?;
+            file.read_to_end(&mut bytes)?;
+            seen.push(bytes);
         }
         file.sync_data()
     }

@@ -31,8 +31,7 @@ async fn open() -> (Runtime, Log, Projections) {
 fn stream(runtime: &Runtime, projections: &Projections) -> Stream {
     let subscription = Subscription { reader: Reader::Anyone, ..Subscription::default() };
     let changes = projections.changes("endorsements", subscription).unwrap();
-    let ends = runtime.clock.sleep(LONGEST);
-    Stream { changes, runtime: runtime.clone(), ends, begun: false }
+    Stream::new(changes, runtime.clone())
 }
 
 async fn like(log: &Log, seq: u64, to: &str) {
@@ -55,15 +54,25 @@ async fn heartbeats_keep_a_quiet_stream_alive_until_it_ends() {
     // Something that this reader may not see moves it on without a word.
     like(&log, 0, "https://there.example/actors/dan").await;
     assert_eq!(stream.next().await.unwrap(), ": heartbeat\nid: 1\n\n");
-    like(&log, 1, "https://www.w3.org/ns/activitystreams#Public").await;
+    // Nor do many such things keep the heartbeat back.
+    let before = Instant::now();
+    let (quiet, busy) = tokio::join!(stream.next(), async {
+        for seq in 1..5 {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            like(&log, seq, "https://there.example/actors/dan").await;
+        }
+    });
+    assert_eq!((quiet.unwrap().as_str(), busy), (": heartbeat\nid: 4\n\n", ()));
+    assert_eq!(before.elapsed(), Duration::from_secs(16));
+    like(&log, 5, "https://www.w3.org/ns/activitystreams#Public").await;
     let text = stream.next().await.unwrap();
     let blocks: Vec<&str> = text.split_terminator("\n\n").collect();
     assert_eq!(blocks.len(), 2, "{text}");
     assert!(blocks[0].starts_with("event: change\ndata: {"), "{text}");
-    assert!(blocks[1].starts_with("id: 2\nevent: change\ndata: {"), "{text}");
+    assert!(blocks[1].starts_with("id: 6\nevent: change\ndata: {"), "{text}");
     let mut beats = 0;
     while let Some(text) = stream.next().await {
-        assert_eq!(text, ": heartbeat\nid: 2\n\n");
+        assert_eq!(text, ": heartbeat\nid: 6\n\n");
         beats += 1;
     }
     assert_eq!(begin.elapsed(), LONGEST, "the client must show again who it is");

@@ -4,14 +4,13 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use super::device::{AMPLIFICATION, Device, Room, Writer};
 use super::errors::{io_failure, write_failure};
-use super::rows::{Prepared, Rows};
+use super::rows::{Mark, Prepared, Rows};
 use crate::log::store::{StoreError, TableWrite};
 
 /// Most bytes that are written without a sync, about. sled counts what it handed to the system as
@@ -30,9 +29,19 @@ pub(super) struct Core {
     device: Arc<dyn Device>,
     room: Room,
     failed: OnceLock<String>,
-    unsynced: AtomicU64,
+    turn: Mutex<Turn>,
     /// Closed when the store goes, which ends the watch.
     _watched: mpsc::Sender<()>,
+}
+
+/// The order of batches and syncs; held while a batch is applied.
+#[derive(Default)]
+struct Turn {
+    now: Mark,
+    /// What the file says last.
+    marked: Option<Mark>,
+    /// Bytes applied since the last sync was begun, about.
+    unsynced: u64,
 }
 
 impl Core {
@@ -54,7 +63,7 @@ impl Core {
             file,
             device,
             failed: OnceLock::new(),
-            unsynced: AtomicU64::new(0),
+            turn: Mutex::default(),
             _watched: watched,
         });
         watch(Arc::downgrade(&core), config, closed);
@@ -84,26 +93,53 @@ impl Core {
         Ok(prepared)
     }
 
-    /// Applies writes. Not more than some are left for the next sync.
+    /// Applies writes. Only so much is left for the next sync.
     pub(super) fn commit(&self, rows: &Rows, prepared: Prepared) -> Result<(), StoreError> {
         let bytes = prepared.bytes.saturating_mul(AMPLIFICATION);
-        if self.unsynced.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > UNSYNCED_BYTES
-        {
+        let before = self.turn().unsynced;
+        if before > 0 && before.saturating_add(bytes) > UNSYNCED_BYTES {
             self.sync()?;
-            self.unsynced.fetch_add(bytes, Ordering::Relaxed);
         }
-        rows.commit(prepared).map_err(|e| self.fail(write_failure(&e)))
+        let mut turn = self.turn();
+        turn.unsynced = turn.unsynced.saturating_add(bytes);
+        let mark = (turn.marked != Some(turn.now)).then_some(turn.now);
+        turn.marked = Some(turn.now);
+        rows.commit(prepared, mark).map_err(|e| self.fail(write_failure(&e)))
+    }
+
+    /// Makes everything durable that was applied; says so in the file after a large batch, so
+    /// that the next start need not guess.
+    pub(super) fn sync_after(&self, rows: &Rows) -> Result<(), StoreError> {
+        let large = self.turn().unsynced > UNSYNCED_BYTES;
+        self.sync()?;
+        if large {
+            self.commit(rows, Prepared::default())?;
+            self.sync()?;
+        }
+        Ok(())
     }
 
     /// Hands sled's buffers to the system, then waits until the device has them.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         self.check()?;
-        self.unsynced.store(0, Ordering::Relaxed);
+        let begun = {
+            let mut turn = self.turn();
+            turn.now.begun += 1;
+            turn.unsynced = 0;
+            turn.now.begun
+        };
         self.db.flush().map_err(|e| self.fail(write_failure(&e)))?;
         // The watch may have seen another thread's write fail.
         self.check()?;
         let synced = self.sync_blobs().and_then(|()| self.device.sync(&self.file));
-        synced.map_err(|e| self.fail(io_failure(&e)))
+        synced.map_err(|e| self.fail(io_failure(&e)))?;
+        let mut turn = self.turn();
+        turn.now.done = turn.now.done.max(begun);
+        Ok(())
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// sled never syncs the files that it makes for large records. There should be none, since

@@ -6,11 +6,11 @@
 //! segment out without a word. And after a power cut any of the blocks that were not synced may
 //! be there or not; it may then put a part of a batch together with what came before it.
 //!
-//! So everything that sled is going to read is read here first. We know what was durable: a batch
-//! of the log is written only after the one before it was synced, and the head file notes more.
-//! Up to there every record must be readable, else the file is damaged and stays as it is. Beyond,
-//! the log ends at the first place that cannot be read; what follows that place was never
-//! acknowledged, and is cut off before sled sees it.
+//! So everything that sled is going to read is read here first. What was durable is known: batches
+//! say which syncs were done before them ([`Mark`]), and the head file notes entries. Up to there
+//! every record must be readable, else the file is damaged and stays as it is. Beyond, the log
+//! ends at the first place that cannot be read; what follows that place was never acknowledged,
+//! and is cut off before sled sees it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, OpenOptions};
@@ -18,6 +18,7 @@ use std::io;
 use std::path::Path;
 
 use super::raw::{self, Change, Kind, Message, SEGMENT, Segments, Walk};
+use super::rows::Mark;
 
 /// A place in the store that is not what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,10 @@ pub(super) struct Cut {
 }
 
 const SEGMENT_BYTES: u64 = SEGMENT as u64;
+
+/// Most that is left without a sync, in bytes of sled's log: two times what is written between two
+/// syncs, and more than that needs four segments to be used again.
+const MAX_UNSYNCED: u64 = 8 * SEGMENT_BYTES;
 
 fn floor(lsn: u64) -> u64 {
     lsn / SEGMENT_BYTES * SEGMENT_BYTES
@@ -140,7 +145,7 @@ impl<'a> Inspection<'a> {
             stable: from,
             breaks: Vec::new(),
             end: 0,
-            durable: Durable { up_to: snapshot.lsn, ..Durable::default() },
+            durable: Durable::new(snapshot.lsn),
         };
         for number in 0..segments.count() {
             match segments.header(number)? {
@@ -168,7 +173,7 @@ impl<'a> Inspection<'a> {
         for (lsn, number) in &ordered {
             self.read(*lsn, *number)?;
         }
-        let durable = self.durable.up_to;
+        let durable = self.durable.up_to();
         let file_end = self.segments.count() * SEGMENT_BYTES;
         if self.ordered.is_empty() && self.snapshot.active {
             let damage = Damage::at(file_end, "the file ends before what was written");
@@ -188,9 +193,8 @@ impl<'a> Inspection<'a> {
                 return Ok(Finding::Damaged(Damage::at(at, "a record cannot be read")));
             }
         }
-        let torn = self.torn();
-        let reached = torn.unwrap_or(self.end);
-        if reached < durable {
+        let torn = self.torn(durable)?;
+        if torn.unwrap_or(self.end) < durable {
             let damage = Damage::at(file_end, "records that were durable are missing");
             return Ok(Finding::Damaged(damage));
         }
@@ -233,21 +237,27 @@ impl<'a> Inspection<'a> {
 
     /// The first place beyond what was durable from which on the log cannot be read; the end of
     /// the log is one too.
-    fn torn(&self) -> Option<u64> {
-        let durable = self.durable.up_to;
-        let broken = self.breaks.iter().map(|one| one.lsn).find(|lsn| *lsn >= durable);
-        let mut expected = floor(durable);
-        if self.ordered.contains_key(&expected) || self.ordered.range(expected..).next().is_some() {
-            // The segment with the end of what was durable may be used again by now.
-            if !self.ordered.contains_key(&expected) {
-                expected += SEGMENT_BYTES;
+    fn torn(&self, durable: u64) -> io::Result<Option<u64>> {
+        let mut broken = None;
+        for one in self.breaks.iter().filter(|one| one.lsn >= durable) {
+            if one.lsn >= self.end || !self.is_stale(one)? {
+                broken = Some(one.lsn);
+                break;
             }
-            while self.ordered.contains_key(&expected) {
-                expected += SEGMENT_BYTES;
-            }
-            return Some(broken.map_or(expected, |broken| broken.min(expected)));
         }
-        broken
+        // In so little no segment is used again, so all of them must be there.
+        let mut expected = floor(durable);
+        let recent = self.end.saturating_sub(durable) <= MAX_UNSYNCED;
+        if !recent || self.ordered.range(expected..).next().is_none() {
+            return Ok(broken);
+        }
+        if !self.ordered.contains_key(&expected) {
+            expected += SEGMENT_BYTES;
+        }
+        while self.ordered.contains_key(&expected) {
+            expected += SEGMENT_BYTES;
+        }
+        Ok(Some(broken.map_or(expected, |broken| broken.min(expected))))
     }
 
     /// Everything beyond a place.
@@ -312,46 +322,47 @@ fn each_message(bytes: &[u8], lsn: u64, mut each: impl FnMut(&Message<'_>)) {
 }
 
 /// What the messages tell about how much was durable.
-#[derive(Default)]
 struct Durable {
-    /// Everything before this place in the log.
-    up_to: u64,
+    /// What sled had at its last start, and we synced then.
+    at_start: u64,
     /// The newest batch: its first and last byte.
     batch: (u64, u64),
-    /// The newest batch with entries of the log, likewise.
-    of_log: Option<(u64, u64)>,
+    /// Batches with a mark, by their first byte.
+    marks: Vec<(u64, Mark)>,
+    /// The end of the batch with the newest entry that was noted as durable.
+    noted: u64,
 }
 
 impl Durable {
+    fn new(at_start: u64) -> Self {
+        Self { at_start, batch: (0, 0), marks: Vec::new(), noted: 0 }
+    }
+
+    /// Everything before this place in the log.
+    fn up_to(&self) -> u64 {
+        let done = self.marks.iter().map(|(_, mark)| mark.done).max().unwrap_or(0);
+        // Whatever came before a sync was begun is durable once that was done.
+        let open = self.marks.iter().find(|(_, mark)| mark.begun >= done);
+        open.map_or(0, |(begin, _)| *begin).max(self.at_start).max(self.noted)
+    }
+
     fn message(&mut self, begin: u64, message: &Message<'_>, noted: u64) {
         if message.kind == Kind::Manifest {
             let last = message.body.try_into().map_or(0, u64::from_le_bytes);
             self.batch = (begin, last);
             return;
         }
-        let Some(seq) = added(message) else { return };
+        // Whole pages do not count: they are written again, with old rows in them.
+        if message.kind != Kind::Link || begin < self.at_start {
+            return;
+        }
+        let Some(Change::Set(_, value)) = raw::change(message.body) else { return };
         let within = begin > self.batch.0 && begin <= self.batch.1;
-        if let Some(before) = self.of_log
-            && (!within || before != self.batch)
-        {
-            // The one before was synced before this one was begun.
-            self.up_to = self.up_to.max(before.1 + 1);
-        }
-        if within {
-            self.of_log = Some(self.batch);
-            if seq <= noted {
-                self.up_to = self.up_to.max(self.batch.1 + 1);
-            }
+        if let Some(mark) = Mark::read(value) {
+            self.marks.push((if within { self.batch.0 } else { begin }, mark));
+        } else if super::log::seq_of(value).is_some_and(|seq| seq <= noted) {
+            let end = if within { self.batch.1 + 1 } else { begin + message.length as u64 };
+            self.noted = self.noted.max(end);
         }
     }
-}
-
-/// The entry that a message added to the log. Whole pages do not count: they are written again,
-/// with old entries in them.
-fn added(message: &Message<'_>) -> Option<u64> {
-    if message.kind != Kind::Link {
-        return None;
-    }
-    let Some(Change::Set(_, value)) = raw::change(message.body) else { return None };
-    super::log::seq_of(value)
 }

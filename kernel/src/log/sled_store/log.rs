@@ -145,7 +145,7 @@ impl SledLog {
         // After a failure, what the batch wrote stays hidden until a restart finds out what the
         // device holds.
         self.core.commit(&self.rows, prepared)?;
-        self.core.sync()?;
+        self.core.sync_after(&self.rows)?;
         self.durable.store(last, Ordering::SeqCst);
         self.state.show();
         Ok(())

@@ -10,6 +10,7 @@
 //! | base | key | `0` value, or `1` mark (16 bytes) length (4 bytes) |
 //! | base + 1 | mark, number (2 bytes) | a piece |
 //! | base + 2 | key | nothing: the key has pieces |
+//! | base + 3 | | how far the store was synced; see [`Mark`] |
 //!
 //! The mark is a hash over key and value. It keeps the pieces of an older value apart from those
 //! of a newer one, and shows pieces that were not written together.
@@ -27,13 +28,15 @@ pub(super) const MAX_ROW_BYTES: usize = 6000;
 const PIECE_BYTES: usize = MAX_ROW_BYTES - 19;
 /// Most pieces of a value: about 380 MiB.
 const MAX_PIECES: usize = u16::MAX as usize;
+/// Kinds of keys in a tree.
+const KINDS: u8 = 4;
 const WHOLE: u8 = 0;
 const CUT: u8 = 1;
 const MARK_BYTES: usize = 16;
 /// How often a value is read again because it was replaced meanwhile.
 const TRIES: usize = 16;
 
-/// First byte of the keys of a tree; the two after it are the tree's too.
+/// First byte of the keys of a tree; the three after it are the tree's too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Space(u8);
 
@@ -50,12 +53,12 @@ impl Space {
         let first = key.first()?;
         [Self::LOG, Self::PROJECTIONS, Self::LEDGERS]
             .into_iter()
-            .find(|space| (space.0..space.0 + 3).contains(first))
+            .find(|space| (space.0..space.0 + KINDS).contains(first))
     }
 
     /// The first byte of its keys, and the first byte beyond them.
     pub(super) fn bounds(self) -> (u8, u8) {
-        (self.0, self.0 + 3)
+        (self.0, self.0 + KINDS)
     }
 
     /// The key of a row in the file.
@@ -179,10 +182,39 @@ pub(super) struct Rows {
     maybe_cut: MaybeCut,
 }
 
+/// How far the store was synced when a batch was written: the number of the newest sync that had
+/// been begun, and of the newest one that was done. A batch is durable for certain once another
+/// one says that a later sync than those begun before it was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) begun: u64,
+    pub(super) done: u64,
+}
+
+/// How the value of a mark begins.
+const MARK_BEGINS: &[u8] = b"fedsx synced ";
+
+impl Mark {
+    /// Reads the value of a mark; `None` for other values.
+    pub(super) fn read(value: &[u8]) -> Option<Self> {
+        let numbers = value.strip_prefix(MARK_BEGINS)?;
+        let (begun, done) = numbers.split_at_checked(8)?;
+        Some(Self {
+            begun: u64::from_be_bytes(begun.try_into().ok()?),
+            done: u64::from_be_bytes(done.try_into().ok()?),
+        })
+    }
+
+    fn value(self) -> Vec<u8> {
+        [MARK_BEGINS, &self.begun.to_be_bytes(), &self.done.to_be_bytes()].concat()
+    }
+}
+
 /// A key and its value.
 type Pair = (Vec<u8>, Vec<u8>);
 
 /// Writes as they go into the file.
+#[derive(Default)]
 pub(super) struct Prepared {
     writes: Vec<TableWrite>,
     /// How much that is, in bytes.
@@ -365,9 +397,11 @@ impl Rows {
         Ok(())
     }
 
-    /// Applies all of it or nothing.
-    pub(super) fn commit(&self, prepared: Prepared) -> sled::Result<()> {
-        self.tree.apply(prepared.writes)
+    /// Applies all of it, with a mark, or nothing.
+    pub(super) fn commit(&self, prepared: Prepared, mark: Option<Mark>) -> sled::Result<()> {
+        let mut writes = prepared.writes;
+        writes.extend(mark.map(|mark| (vec![self.space.0 + 3], Some(mark.value()))));
+        self.tree.apply(writes)
     }
 
     /// Reads everything once, so that damage anywhere shows; gives the number of rows.
