@@ -39,7 +39,7 @@ if cargo deny --version >/dev/null 2>&1; then
 else
   missing+=('cargo deny, which is not installed')
 fi
-later scripts/torture.sh 200
+part 'crash torture, 200 rounds' scripts/torture.sh 200
 later scripts/soak.sh 30
 later scripts/bench_log.sh
 missing+=('simulation over many seeds' 'browsers' 'packages')

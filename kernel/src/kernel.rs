@@ -214,9 +214,7 @@ impl Kernel {
 impl From<RingError> for Refusal {
     fn from(error: RingError) -> Self {
         match error {
-            RingError::Missing(_) => {
-                Refusal::new(Problem::PrivateKeyMissing, error.to_string())
-            }
+            RingError::Missing(_) => Refusal::new(Problem::PrivateKeyMissing, error.to_string()),
             RingError::Store(error) => error.into(),
             other => Refusal::new(Problem::Internal, other.to_string()),
         }

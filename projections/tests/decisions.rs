@@ -187,7 +187,7 @@ async fn what_and_when_in_one_batch() {
 #[tokio::test]
 async fn past_state_has_limits() {
     let (storage, log) = open_log();
-    let options = Options { past_records: 15, past_bytes: 40_000, ..Options::default() };
+    let options = Options { past_records: 15, past_bytes: 160_000, ..Options::default() };
     let runtime = Runtime::system();
     let supervisor = Supervisor::start(runtime.clock.clone()).await.unwrap();
     let (under, table, of_log) = (supervisor.clone(), table(&storage), log.clone());
@@ -214,12 +214,12 @@ async fn past_state_has_limits() {
     for seq in 20..30 {
         append(&log, &(say(0, seq, json!({"type": "Any"})), false)).await;
     }
-    let content = "x".repeat(50_000);
+    let content = "x".repeat(100_000);
     let create = json!({"type": "Create", "object": note(0, 1, &content), "to": [PUBLIC]});
     append(&log, &(say(0, 40, create), false)).await;
     let past = |at| projections.past("objects", at, &Query::default(), &Reader::Anyone);
     assert!(past(15).is_ok() && past(30).is_ok());
-    assert!(matches!(past(31), Err(QueryError::TooMuchState { limit: 40_000 })));
+    assert!(matches!(past(31), Err(QueryError::TooMuchState { limit: 160_000 })));
     projections.shutdown().await;
     supervisor.stop(None);
 }

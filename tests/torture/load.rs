@@ -153,7 +153,7 @@ impl Publisher<'_> {
         match dice.below(100) {
             0..10 => {
                 let to = self.world.foreign.get(dice.index(self.world.foreign.len()))?;
-                Some(self.note(Act::Foreign, &[to.id.clone()], 0))
+                Some(self.note(Act::Foreign, std::slice::from_ref(&to.id), 0))
             }
             10..18 => {
                 let mut to: Vec<usize> = self.world.books.open().exist.iter().copied().collect();

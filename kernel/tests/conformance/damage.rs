@@ -460,3 +460,13 @@ fn mixed(dice: &Dice, old: &[u8], new: &[u8]) -> Vec<u8> {
     }
     mixed
 }
+
+#[test]
+fn dbg_case() {
+    if let Ok(dir) = std::env::var("DBGI") {
+        eprintln!(
+            "{:?}",
+            try_open(Path::new(&dir)).map(|s| s.log().head()).map_err(|e| e.to_string())
+        );
+    }
+}

@@ -46,8 +46,8 @@ pub struct Options {
     pub batch: u64,
     /// Most records that are folded for one query of past state.
     pub past_records: u64,
-    /// About how many bytes of memory past state may take, one state as well as all that are
-    /// retained for the next queries.
+    /// About how many bytes of memory past state may take; what is retained for the next queries
+    /// takes at most a quarter of that in all.
     pub past_bytes: usize,
 }
 

@@ -19,6 +19,8 @@ use crate::source::Source;
 const AT_ONCE: usize = 2;
 /// Past states that are retained.
 const RETAINED: usize = 8;
+/// What part of the memory that one state may take all retained ones may hold, since they stay.
+const RETAINED_PART: usize = 4;
 /// Records that are read in one step.
 const PAGE: u64 = 512;
 
@@ -110,7 +112,7 @@ impl Past {
         retained.push_back(Retained { name, version, folded });
         let bytes =
             |all: &VecDeque<Retained>| -> usize { all.iter().map(|i| i.folded.bytes).sum() };
-        while retained.len() > RETAINED || (bytes(&retained) > self.bytes && retained.len() > 1) {
+        while retained.len() > RETAINED || bytes(&retained) > self.bytes / RETAINED_PART {
             retained.pop_front();
         }
     }

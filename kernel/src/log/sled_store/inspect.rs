@@ -174,6 +174,18 @@ impl<'a> Inspection<'a> {
             self.read(*lsn, *number)?;
         }
         let durable = self.durable.up_to();
+        if std::env::var("DBGI").is_ok() {
+            eprintln!(
+                "S {} durable {} noted {} end {} marks {:?} breaks {:?} last batch {:?}",
+                self.snapshot.lsn,
+                durable,
+                self.durable.noted,
+                self.end,
+                self.durable.marks.iter().rev().take(4).collect::<Vec<_>>(),
+                self.breaks.iter().map(|b| b.lsn).collect::<Vec<_>>(),
+                self.durable.batch
+            );
+        }
         let file_end = self.segments.count() * SEGMENT_BYTES;
         if self.ordered.is_empty() && self.snapshot.active {
             let damage = Damage::at(file_end, "the file ends before what was written");
@@ -327,7 +339,9 @@ struct Durable {
     at_start: u64,
     /// The newest batch: its first and last byte.
     batch: (u64, u64),
-    /// Batches with a mark, by their first byte.
+    /// The end of the batch before that.
+    before: u64,
+    /// Marks, each with the end of the batch before its own. sled also writes between batches.
     marks: Vec<(u64, Mark)>,
     /// The end of the batch with the newest entry that was noted as durable.
     noted: u64,
@@ -335,7 +349,7 @@ struct Durable {
 
 impl Durable {
     fn new(at_start: u64) -> Self {
-        Self { at_start, batch: (0, 0), marks: Vec::new(), noted: 0 }
+        Self { at_start, batch: (0, 0), before: 0, marks: Vec::new(), noted: 0 }
     }
 
     /// Everything before this place in the log.
@@ -349,6 +363,7 @@ impl Durable {
     fn message(&mut self, begin: u64, message: &Message<'_>, noted: u64) {
         if message.kind == Kind::Manifest {
             let last = message.body.try_into().map_or(0, u64::from_le_bytes);
+            self.before = self.batch.1 + 1;
             self.batch = (begin, last);
             return;
         }
@@ -359,7 +374,8 @@ impl Durable {
         let Some(Change::Set(_, value)) = raw::change(message.body) else { return };
         let within = begin > self.batch.0 && begin <= self.batch.1;
         if let Some(mark) = Mark::read(value) {
-            self.marks.push((if within { self.batch.0 } else { begin }, mark));
+            // Where the beginning of its batch is not there, it came after the newest one.
+            self.marks.push((if within { self.before } else { self.batch.1 + 1 }, mark));
         } else if super::log::seq_of(value).is_some_and(|seq| seq <= noted) {
             let end = if within { self.batch.1 + 1 } else { begin + message.length as u64 };
             self.noted = self.noted.max(end);
