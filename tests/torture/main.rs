@@ -76,6 +76,9 @@ struct Args {
     /// Storms over the store alone; five for each round without it.
     #[arg(long)]
     storms: Option<u64>,
+    /// Interrupted first starts; one for four rounds without it.
+    #[arg(long)]
+    births: Option<u64>,
     /// Used by the check of the power cut library.
     #[arg(long, hide = true)]
     scribble: Option<PathBuf>,
@@ -89,6 +92,7 @@ struct Args {
 struct Total {
     storms: u64,
     stormed: u64,
+    births: u64,
     rounds: u64,
     kills: u64,
     cuts: u64,
@@ -134,6 +138,7 @@ fn run(args: &Args) -> Result<bool> {
     if let Some(library) = &args.powercut {
         selfcheck::run(library, &directory.join("selfcheck"))?;
         storms(args, library, &directory, &dice.fork(), &mut total)?;
+        births(args, library, &directory, &dice.fork(), &mut total)?;
     }
     let length = args.rounds.div_ceil(2).clamp(1, LIFE);
     for number in 0.. {
@@ -152,7 +157,7 @@ fn run(args: &Args) -> Result<bool> {
         "torture: rounds {rounds}, acknowledged {acknowledged}, found {found}, lost {lost}, \
          doubled {doubled}, wrong {wrong} (seed {seed}; kills {kills}, power cuts {cuts} that took \
          back {} writes of {} bytes and {} names; owed to the peer {}, arrived {}, sent again {}; \
-         {} storms over the store alone, {} entries; {} s)",
+         {} storms over the store alone, {} entries; {} first starts; {} s)",
         taken.writes,
         taken.bytes,
         taken.names,
@@ -161,6 +166,7 @@ fn run(args: &Args) -> Result<bool> {
         total.again,
         total.storms,
         total.stormed,
+        total.births,
         began.elapsed().as_secs(),
     );
     Ok(lost == 0 && doubled == 0 && wrong == 0)
@@ -190,6 +196,33 @@ fn storms(
         }
         if args.verbose {
             println!("store {number}: {} entries, {:?}", storms.acknowledged, storms.taken);
+        }
+    }
+    Ok(())
+}
+
+/// First starts alone: an instance that is interrupted while it makes its files must start the
+/// next time.
+fn births(
+    args: &Args,
+    library: &Path,
+    directory: &Path,
+    dice: &Dice,
+    total: &mut Total,
+) -> Result<()> {
+    for number in 0..args.births.unwrap_or(args.rounds.div_ceil(4)) {
+        let mut life = Life::new(args, directory, number, Some(library.to_owned()), dice.fork())?;
+        let born = life.born(total).with_context(|| format!("first start {number}"));
+        let ended = life.child.kill();
+        total.births += 1;
+        match born.and(ended) {
+            Ok(()) => fs::remove_dir_all(&life.home)?,
+            Err(error) => {
+                total.wrong += 1;
+                let kept = directory.join(format!("birth-{number}"));
+                fs::rename(&life.home, &kept)?;
+                println!("torture: {error:#}; kept: {}", kept.display());
+            }
         }
     }
     Ok(())
@@ -263,10 +296,20 @@ impl Life {
         self.child.verify()
     }
 
+    fn born(&mut self, total: &mut Total) -> Result<()> {
+        self.interrupt(total)?;
+        while self.dice.percent(40) {
+            self.interrupt(total)?;
+        }
+        self.child.start()?;
+        self.child.stop()?;
+        self.child.verify()
+    }
+
     fn round(&mut self, round: u64, total: &mut Total) -> Result<()> {
         if !self.child.runs() {
             // At its first start, the instance may be killed before it is ready.
-            if round == 0 && self.dice.percent(50) {
+            while round == 0 && self.dice.percent(30) {
                 self.interrupt(total)?;
             }
             self.child.start()?;

@@ -359,9 +359,12 @@ pub fn the_service_behaves_like_the_model<P: Provider>() {
 }
 
 /// An operation on a table.
+/// A key, and what it is set to: a byte repeated so many times; none removes it.
+type Change = (Vec<u8>, Option<(u8, usize)>);
+
 #[derive(Clone, Debug)]
 enum TableOp {
-    Apply(Vec<(Vec<u8>, Option<(u8, usize)>)>),
+    Apply(Vec<Change>),
     Scan(Vec<u8>, Option<Vec<u8>>, usize),
     Reopen,
 }

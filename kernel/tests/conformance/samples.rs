@@ -31,8 +31,8 @@ pub fn body(number: u64, bytes: usize) -> (Cid, Body) {
         block.extend_from_slice(&next.to_be_bytes());
     }
     block.truncate(bytes.max(16));
-    let proof = (number % 2 == 0).then(|| format!("proof {number}"));
-    (Cid::of_block(&block), Body { block, certifies_itself: number % 3 != 0, proof })
+    let proof = number.is_multiple_of(2).then(|| format!("proof {number}"));
+    (Cid::of_block(&block), Body { block, certifies_itself: !number.is_multiple_of(3), proof })
 }
 
 /// Makes batches that continue a log.
@@ -54,7 +54,7 @@ impl Batching {
     /// A new body in these streams.
     pub fn add(mut self, streams: &[Stream], number: u64, bytes: usize) -> Self {
         let (cid, body) = body(number, bytes);
-        let id = (number % 5 == 0).then(|| format!("{THERE}/{number}"));
+        let id = number.is_multiple_of(5).then(|| format!("{THERE}/{number}"));
         self.batch.bodies.push((cid, body, id));
         for (index, stream) in streams.iter().enumerate() {
             self.entry(stream, cid, index == 0);
@@ -98,8 +98,12 @@ impl Batching {
         };
         let meta = Meta {
             received_ms: i64::try_from(self.next).unwrap(),
-            origin: (self.next % 2 == 0).then(|| THERE.to_owned()),
-            hidden: if self.next % 7 == 0 { vec![format!("{BASE}/actors/x")] } else { Vec::new() },
+            origin: self.next.is_multiple_of(2).then(|| THERE.to_owned()),
+            hidden: if self.next.is_multiple_of(7) {
+                vec![format!("{BASE}/actors/x")]
+            } else {
+                Vec::new()
+            },
             ..Meta::default()
         };
         let stream = stream.clone();

@@ -174,18 +174,6 @@ impl<'a> Inspection<'a> {
             self.read(*lsn, *number)?;
         }
         let durable = self.durable.up_to();
-        if std::env::var("DBGI").is_ok() {
-            eprintln!(
-                "S {} durable {} noted {} end {} marks {:?} breaks {:?} last batch {:?}",
-                self.snapshot.lsn,
-                durable,
-                self.durable.noted,
-                self.end,
-                self.durable.marks.iter().rev().take(4).collect::<Vec<_>>(),
-                self.breaks.iter().map(|b| b.lsn).collect::<Vec<_>>(),
-                self.durable.batch
-            );
-        }
         let file_end = self.segments.count() * SEGMENT_BYTES;
         if self.ordered.is_empty() && self.snapshot.active {
             let damage = Damage::at(file_end, "the file ends before what was written");
