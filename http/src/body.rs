@@ -1,11 +1,15 @@
 //! Request bodies: media type, size, time.
 
 use axum::body::Body;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 use fedsx_kernel::refusal::{Problem, Refusal};
 use http_body_util::{BodyExt as _, Limited};
 
 use crate::app::App;
+use crate::problem::Rejection;
 
 /// Media types in which activities are taken.
 const TAKEN: [&str; 3] = ["application/activity+json", "application/ld+json", "application/json"];
@@ -41,5 +45,39 @@ pub(crate) async fn activity(
             Err(error) => Err(Refusal::new(Problem::MalformedJson, format!("the body broke off: {error}"))),
         },
         () = slow => Err(Refusal::new(Problem::RequestTimeout, "the body did not arrive in time")),
+    }
+}
+
+/// Bodies up to this size are read before a handler runs, in bytes.
+const SMALL_BYTES: usize = 64 * 1024;
+
+/// Reads a small body before the handler decides. A handler that refuses without reading would
+/// else make the connection close while the client still writes, who then never sees the answer.
+pub(crate) async fn settle(State(app): State<App>, request: Request, next: Next) -> Response {
+    let length = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|length| length.parse::<usize>().ok());
+    if !length.is_some_and(|length| (1..=SMALL_BYTES).contains(&length)) {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let slow = app.kernel().runtime().clock.sleep(app.parts.options.body_timeout);
+    let collected = tokio::select! {
+        collected = Limited::new(body, SMALL_BYTES).collect() => collected,
+        () = slow => {
+            let refusal = Refusal::new(Problem::RequestTimeout, "the body did not arrive in time");
+            return Rejection::from(refusal).into_response();
+        }
+    };
+    match collected {
+        Ok(collected) => {
+            next.run(Request::from_parts(parts, Body::from(collected.to_bytes()))).await
+        }
+        Err(error) => {
+            let detail = format!("the body broke off: {error}");
+            Rejection::from(Refusal::new(Problem::MalformedJson, detail)).into_response()
+        }
     }
 }

@@ -23,9 +23,9 @@ use fedsx_kernel::refusal::{Problem, Refusal};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
-use crate::limits;
 use crate::metrics::{REQUEST_SECONDS, REQUESTS};
 use crate::problem::Rejection;
+use crate::{body, limits};
 
 /// What a handler gives.
 pub(crate) type Answer = Result<Response, Rejection>;
@@ -74,6 +74,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(app.clone(), body::settle))
         .layer(middleware::from_fn(measure))
         .layer(middleware::from_fn_with_state(app.clone(), limits::limit))
         .layer(CatchPanicLayer::custom(panicked))
