@@ -51,8 +51,8 @@ pub enum OpenError {
     },
     /// The files are not what was written.
     #[error(
-        "the database in {path} is damaged at {place}: {reason}; restore a backup, or save what \
-         can be read: fedsx recover --data {path} --out NEW"
+        "the database in {path} is damaged at {place}: {reason}; keep a copy of it and restore a \
+         backup"
     )]
     Damaged {
         /// The directory.
@@ -65,7 +65,7 @@ pub enum OpenError {
     /// The log ends before what was noted as durable.
     #[error(
         "the log in {path} ends at entry {found}, but {noted} entries were durable: it was cut \
-         back; restore a backup, or go on with what is left: fedsx recover --data {path} --out NEW"
+         back; restore a backup"
     )]
     CutBack {
         /// The directory.
@@ -76,7 +76,7 @@ pub enum OpenError {
         noted: u64,
     },
     /// The head file cannot be used.
-    #[error("{0}; restore a backup, or build the directory anew with fedsx recover")]
+    #[error("{0}; restore a backup")]
     Head(#[from] HeadError),
     /// Reading the log failed.
     #[error(transparent)]
