@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use fedsx_kernel::Activity;
 use serde_json::Value;
 
-use crate::books::{Ack, Act, Fate, Matter, Pages};
-use crate::foreign::PUBLIC;
+use crate::books::{Ack, Act, Fate, Pages};
 use crate::load::{ACTORS, World, actor_name, secret};
+use crate::owed::{origin, owed, ways};
 use crate::peer::Mood;
 use crate::wire::Wire;
 
@@ -41,9 +41,9 @@ impl Findings {
 }
 
 /// One entry of a stream, as served.
-struct Entry {
-    cid: String,
-    activity: Activity,
+pub struct Entry {
+    pub cid: String,
+    pub activity: Activity,
 }
 
 /// What was in the streams at the last check: it must stay there.
@@ -64,9 +64,9 @@ struct Counted {
 
 /// All streams at one check.
 #[derive(Default)]
-struct Streams {
-    outboxes: BTreeMap<usize, Vec<Entry>>,
-    inboxes: BTreeMap<usize, Vec<Entry>>,
+pub struct Streams {
+    pub outboxes: BTreeMap<usize, Vec<Entry>>,
+    pub inboxes: BTreeMap<usize, Vec<Entry>>,
 }
 
 impl Checker {
@@ -396,7 +396,7 @@ impl Checker {
     }
 }
 
-fn acked(fate: &Fate) -> Option<&Ack> {
+pub fn acked(fate: &Fate) -> Option<&Ack> {
     match fate {
         Fate::Acked(ack) => Some(ack),
         _ => None,
@@ -414,90 +414,4 @@ fn disorder(times: impl Iterator<Item = (u64, Option<u64>)>) -> Option<usize> {
         latest = latest.max(sent);
     }
     None
-}
-
-fn origin(id: &str) -> String {
-    fedsx_kernel::address::origin_of(id).unwrap_or_default()
-}
-
-/// Where each activity is on its way to the peer, by CID.
-fn ways(wire: &Wire) -> Result<HashMap<String, String>> {
-    let operator = secret(OPERATOR);
-    let mut ways = HashMap::new();
-    let mut after = String::new();
-    loop {
-        let path = format!("/projections/delivery-state?limit=1000{after}");
-        let page = wire.get(&path, Some(&operator))?;
-        let items = page.get("items").and_then(Value::as_array).context("items")?;
-        for item in items {
-            let text = |name: &str| {
-                let value = item.get("value").and_then(|value| value.get(name));
-                value.and_then(Value::as_str).unwrap_or_default().to_owned()
-            };
-            ways.insert(text("cid"), text("status"));
-        }
-        match page.get("next").and_then(Value::as_str) {
-            Some(next) => after = format!("&after={}", escape(next)),
-            None => return Ok(ways),
-        }
-    }
-}
-
-fn escape(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
-            other => format!("%{other:02X}"),
-        })
-        .collect()
-}
-
-/// The ids of the activities that the peer must get: those addressed to its actors, and public
-/// ones that were acknowledged while an accepted Follow by one of its actors stood. In between,
-/// when nobody outside can know whether a Follow counted yet, nothing is demanded.
-fn owed(world: &World, streams: &Streams) -> BTreeSet<String> {
-    let pages = world.books.open();
-    let by_marker: HashMap<&str, &Ack> =
-        pages.publishes.iter().filter_map(|p| Some((p.marker.as_str(), acked(&p.fate)?))).collect();
-    let mut undone: HashMap<usize, u64> = HashMap::new();
-    for delivery in &pages.deliveries {
-        if let Matter::Undo(follow) = delivery.matter {
-            undone.insert(follow, delivery.sent);
-        }
-    }
-    let mut owed = BTreeSet::new();
-    for (actor, entries) in &streams.outboxes {
-        let accepts: HashMap<&str, usize> = entries
-            .iter()
-            .enumerate()
-            .filter(|(_, entry)| entry.activity.kind() == "Accept")
-            .filter_map(|(at, entry)| Some((entry.activity.object_id()?, at)))
-            .collect();
-        // From which position on, and until when, the actor had a follower.
-        let spans: Vec<(usize, u64)> = pages
-            .deliveries
-            .iter()
-            .enumerate()
-            .filter(|(_, delivery)| delivery.matter == Matter::Follow(*actor))
-            .filter_map(|(index, delivery)| {
-                let until = undone.get(&index).copied().unwrap_or(u64::MAX);
-                Some((*accepts.get(delivery.id.as_str())?, until))
-            })
-            .collect();
-        for (at, entry) in entries.iter().enumerate() {
-            let audience = entry.activity.audience();
-            let direct =
-                world.foreign.iter().any(|foreign| audience.contains(&foreign.id.as_str()));
-            let marker = entry.activity.get("summary").and_then(Value::as_str);
-            let ack = marker.and_then(|marker| by_marker.get(marker));
-            let public = audience.contains(&PUBLIC)
-                && ack.is_some_and(|ack| {
-                    spans.iter().any(|(from, until)| *from < at && ack.at < *until)
-                });
-            if direct || public {
-                owed.insert(entry.activity.id().to_owned());
-            }
-        }
-    }
-    owed
 }

@@ -115,7 +115,9 @@ impl Child {
 
     /// Whether the process ended by itself, and how.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        let Some(process) = &mut self.process else { return Ok(None) };
+        let Some(process) = &mut self.process else {
+            return Ok(None);
+        };
         let status = process.try_wait()?;
         if status.is_some() {
             self.process = None;
@@ -137,7 +139,9 @@ impl Child {
 
     /// SIGTERM, and waits until it has drained.
     pub fn stop(&mut self) -> Result<()> {
-        let Some(process) = &self.process else { return Ok(()) };
+        let Some(process) = &self.process else {
+            return Ok(());
+        };
         let id = process.id().to_string();
         Command::new("kill").args(["-s", "TERM", &id]).status().context("kill")?;
         let began = Instant::now();

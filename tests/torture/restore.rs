@@ -45,7 +45,9 @@ pub fn cut(data: &Path, journal: &Path, cut: Cut, dice: &Dice) -> Result<Taken> 
     let mut taken = Taken::default();
     let directories = journals(journal, "d-")?;
     for (inode, records) in directories {
-        let Some(directory) = find(data, inode)? else { continue };
+        let Some(directory) = find(data, inode)? else {
+            continue;
+        };
         let changes = parse_names(&records).with_context(|| format!("journal d-{inode:x}"))?;
         let kept = match cut {
             Cut::All => 0,
@@ -57,7 +59,9 @@ pub fn cut(data: &Path, journal: &Path, cut: Cut, dice: &Dice) -> Result<Taken> 
         }
     }
     for (inode, records) in journals(journal, "f-")? {
-        let Some(path) = find(data, inode)? else { continue };
+        let Some(path) = find(data, inode)? else {
+            continue;
+        };
         let changes = parse_contents(&records).with_context(|| format!("journal f-{inode:x}"))?;
         let file = OpenOptions::new().read(true).write(true).open(&path);
         let file = file.with_context(|| path.display().to_string())?;
@@ -128,7 +132,9 @@ fn journals(journal: &Path, prefix: &str) -> Result<Vec<(u64, Vec<u8>)>> {
     for entry in fs::read_dir(journal)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(inode) = name.strip_prefix(prefix) else { continue };
+        let Some(inode) = name.strip_prefix(prefix) else {
+            continue;
+        };
         let inode = u64::from_str_radix(inode, 16).with_context(|| name.clone())?;
         let bytes = fs::read(entry.path())?;
         // The process was killed before it had noted anything.
@@ -203,7 +209,9 @@ fn parse_names(records: &[u8]) -> Result<Vec<NameChange>> {
     while !reader.0.is_empty() {
         // A record that is cut off was being written when the process was killed: what it is
         // about was not done yet.
-        let Ok(change) = parse_name(&mut reader) else { break };
+        let Ok(change) = parse_name(&mut reader) else {
+            break;
+        };
         changes.push(change?);
     }
     Ok(changes)
@@ -282,7 +290,9 @@ fn parse_contents(records: &[u8]) -> Result<Vec<ContentChange<'_>>> {
     let mut reader = Reader(records);
     let mut changes = Vec::new();
     while !reader.0.is_empty() {
-        let Ok(change) = parse_content(&mut reader) else { break };
+        let Ok(change) = parse_content(&mut reader) else {
+            break;
+        };
         changes.push(change?);
     }
     Ok(changes)
