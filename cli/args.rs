@@ -9,6 +9,7 @@ use crate::backup::BackupArgs;
 use crate::config::ServeArgs;
 use crate::log::LogArgs;
 use crate::projection::ProjectionArgs;
+use crate::recover::RecoverArgs;
 use crate::restore::RestoreArgs;
 
 /// A federated, event-sourced actor kernel.
@@ -35,6 +36,8 @@ pub enum Command {
     Backup(BackupArgs),
     /// Make a data directory of a backup; its epoch rises.
     Restore(RestoreArgs),
+    /// Save what can be read of a damaged data directory into a new one (offline).
+    Recover(RecoverArgs),
     /// Look after the genesis bundle.
     Genesis(GenesisArgs),
     /// Check an actor's Merkle log, or compute the own ones anew.

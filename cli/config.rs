@@ -51,6 +51,10 @@ pub struct ServeArgs {
     /// directory is used.
     #[arg(skip)]
     pub master_key: Option<String>,
+    /// What is kept free on the disk, such as 64M; writes that would use it are answered 507. 0
+    /// turns that off [default: 64M].
+    #[arg(long, env = "FEDSX_DISK_RESERVE", value_name = "BYTES")]
+    pub disk_reserve: Option<String>,
     /// A genesis bundle in place of the built-in one.
     #[arg(long, env = "FEDSX_GENESIS", value_name = "DIR")]
     pub genesis: Option<PathBuf>,
@@ -86,6 +90,7 @@ struct FileConfig {
     delivery_schedule: Option<String>,
     requests_per_second: Option<u32>,
     epoch: Option<u64>,
+    disk_reserve: Option<String>,
     genesis: Option<PathBuf>,
     log: Option<String>,
     log_format: Option<LogFormat>,
@@ -112,6 +117,8 @@ pub struct ServeConfig {
     pub requests_per_second: Option<u32>,
     /// A higher epoch than the noted one.
     pub epoch: Option<u64>,
+    /// What is kept free on the disk, in bytes.
+    pub disk_reserve_bytes: Option<u64>,
     /// A bundle in place of the built-in one.
     pub genesis: Option<PathBuf>,
     /// What is logged.
@@ -169,6 +176,12 @@ impl ServeArgs {
             delivery_schedule: schedule.as_deref().map(pauses).transpose()?,
             requests_per_second: self.requests_per_second.or(file.requests_per_second),
             epoch: self.epoch.or(file.epoch),
+            disk_reserve_bytes: self
+                .disk_reserve
+                .or(file.disk_reserve)
+                .as_deref()
+                .map(bytes)
+                .transpose()?,
             genesis: self.genesis.or(file.genesis),
             log: self.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_format: self.log_format.or(file.log_format).unwrap_or_default(),
@@ -183,6 +196,21 @@ fn read(path: &Path) -> Result<FileConfig> {
         .build()
         .and_then(config::Config::try_deserialize)
         .with_context(|| format!("the configuration file {}", path.display()))
+}
+
+/// Reads a size such as `64M`; `K`, `M` and `G` are 1024 bytes and its powers.
+fn bytes(text: &str) -> Result<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit_bytes: u64 = match unit {
+        "" => 1,
+        "K" => 1024,
+        "M" => 1024 * 1024,
+        "G" => 1024 * 1024 * 1024,
+        _ => bail!("--disk-reserve: {text:?} has no unit of K, M, G"),
+    };
+    let number: u64 = number.parse().with_context(|| format!("--disk-reserve: {text:?}"))?;
+    number.checked_mul(unit_bytes).with_context(|| format!("--disk-reserve: {text:?} is too much"))
 }
 
 /// Reads pauses such as `30s,5m,30m,6h,24h`; `ms`, `s`, `m`, `h` and `d` are units.
@@ -224,6 +252,15 @@ mod tests {
         assert_eq!(list.last(), Some(&Duration::from_secs(24 * 3600)));
         for bad in ["", "5", "s", "0s", "31d", "-1s", "1w"] {
             assert!(pauses(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(bytes("64M").ok(), Some(64 << 20));
+        assert_eq!((bytes("0").ok(), bytes("10K").ok()), (Some(0), Some(10_240)));
+        for bad in ["", "M", "64 M", "64m", "-1", "1T", "99999999999G"] {
+            assert!(bytes(bad).is_err(), "{bad}");
         }
     }
 

@@ -12,6 +12,7 @@ pub mod log;
 pub mod node;
 pub mod progress;
 pub mod projection;
+pub mod recover;
 pub mod restore;
 pub mod serve;
 pub mod verify;

@@ -155,7 +155,7 @@ fn fill(args: &RestoreArgs, partial: &Path) -> Result<Restored> {
 
 /// Above the last epoch of the backup, and above every one that an earlier restore of the same
 /// backup got: that is why the time counts.
-fn next_epoch(last: u64) -> u64 {
+pub(crate) fn next_epoch(last: u64) -> u64 {
     let seconds = Runtime::system().clock.now().as_second();
     last.saturating_add(1).max(u64::try_from(seconds).unwrap_or(0))
 }

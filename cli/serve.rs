@@ -10,7 +10,7 @@ use fedsx_delivery::discovery::DiscoveryOptions;
 use fedsx_delivery::service;
 use fedsx_http::metrics::Metrics;
 use fedsx_http::{HttpOptions, TcpAcceptor};
-use fedsx_kernel::log::{LogOptions, SledStorage};
+use fedsx_kernel::log::{LogOptions, SledOptions, SledStorage};
 use fedsx_kernel::runtime::Runtime;
 use fedsx_kernel::{Base, KernelOptions};
 use tokio::net::TcpListener;
@@ -46,6 +46,7 @@ fn log_to_stderr(config: &ServeConfig) -> Result<()> {
 async fn serve(config: ServeConfig) -> Result<()> {
     // Signals count from the first moment on, also while starting.
     let stop = stop_signal()?;
+    survive_file_limits()?;
     let verified = genesis::bundle(config.genesis.as_deref())?.verify()?;
     data::prepare(&config.data)?;
     let listener = TcpListener::bind(config.listen)
@@ -60,8 +61,9 @@ async fn serve(config: ServeConfig) -> Result<()> {
     data::settle_base(&config.data, &base)?;
     let runtime = Runtime::system();
     let storage = {
-        let directory = config.data.clone();
-        runtime.run(move || SledStorage::open(&directory)).await??
+        let (directory, mut options) = (config.data.clone(), SledOptions::default());
+        options.reserve_bytes = config.disk_reserve_bytes.unwrap_or(options.reserve_bytes);
+        runtime.run(move || SledStorage::open_with(&directory, options)).await??
     };
     let master_key = data::master_key(&config.data, &storage, runtime.random.as_ref())?;
     // Only who has the directory open may change its epoch.
@@ -110,6 +112,16 @@ fn options(config: &ServeConfig, base: Base, epoch: u64) -> NodeOptions {
         http,
         tokens: config.tokens.clone(),
     }
+}
+
+/// A write beyond a limit on the size of files (`ulimit -f`) gives an error; without a handler for
+/// its signal it would end the process.
+fn survive_file_limits() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let signal_number = rustix::process::Signal::XFSZ.as_raw();
+    // The handler stays when what it is asked for is dropped.
+    drop(signal(SignalKind::from_raw(signal_number))?);
+    Ok(())
 }
 
 /// Turns true at SIGTERM or SIGINT.

@@ -1,13 +1,15 @@
 //! `fedsx verify`: everything that a data directory holds, checked offline.
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use fedsx_genesis::GenesisRules;
 use fedsx_kernel::keys::KeyHistory;
-use fedsx_kernel::log::{LogStore, Record, SledStorage, Storage, Stream};
+use fedsx_kernel::log::{LogStore, Record, Salvage, SledStorage, Storage, Stream};
 use fedsx_kernel::merkle::{CheckedTree, TreeChecks};
 use fedsx_kernel::proof::Suites;
 use fedsx_kernel::rules::Rules;
@@ -23,6 +25,8 @@ use crate::{archive, data};
 
 /// Entries read at once.
 const PAGE: usize = 512;
+/// Unreadable places shown.
+const SHOWN_PLACES: usize = 5;
 
 /// What was checked.
 #[derive(Debug, Default, Serialize)]
@@ -58,6 +62,8 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
     }
     let base = data::recorded_base(directory)?
         .with_context(|| format!("{} does not say whose it is", directory.display()))?;
+    // sled panics where its files are not what it expects; that is caught and told.
+    std::panic::set_hook(Box::new(|_| {}));
     let storage = match SledStorage::open(directory) {
         Ok(storage) => storage,
         Err(error @ fedsx_kernel::log::OpenError::InUse(_)) => return Err(error.into()),
@@ -66,7 +72,8 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    match verify(&storage, &base) {
+    let verified = catch_unwind(AssertUnwindSafe(|| verify(&storage, &base)));
+    match verified.unwrap_or_else(|_| Err(anyhow!("the store cannot be read"))) {
         Ok(counts) if args.json => {
             println!("{}", serde_json::to_string(&counts)?);
             Ok(ExitCode::SUCCESS)
@@ -89,8 +96,24 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
         }
         Err(error) => {
             eprintln!("fedsx: verification failed: {error:#}");
+            drop(storage);
+            advise(directory);
             Ok(ExitCode::FAILURE)
         }
+    }
+}
+
+/// Says which places of the store cannot be read, and what to do about it.
+fn advise(directory: &Path) {
+    let Ok(salvage) = Salvage::scan(directory, &mut |_, _| {}) else { return };
+    for (at, bytes) in salvage.unreadable().iter().take(SHOWN_PLACES) {
+        eprintln!("fedsx: {bytes} bytes of store/db cannot be read at byte {at}");
+    }
+    if salvage.is_holed() {
+        eprintln!(
+            "fedsx: restore a backup, or save what can be read: fedsx recover --data {} --out NEW",
+            directory.display()
+        );
     }
 }
 
@@ -126,6 +149,7 @@ pub fn verify(storage: &SledStorage, base: &Base) -> Result<Counts> {
         bar.set(after);
     }
     drop(bar);
+    storage.check().context("reading everything once")?;
     checker.streams()?;
     checker.admission()?;
     let mut counts = checker.counts;

@@ -75,7 +75,11 @@ impl Spec {
     }
 
     pub fn start(self) -> Node {
-        let data = tempfile::tempdir().expect("a directory");
+        self.start_in(tempfile::tempdir().expect("a directory"))
+    }
+
+    /// With a data directory that is there already.
+    pub fn start_in(self, data: TempDir) -> Node {
         Node::run(self, data, None)
     }
 }

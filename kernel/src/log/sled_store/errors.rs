@@ -31,10 +31,10 @@ pub(super) fn write_failure(error: &sled::Error) -> String {
 pub(super) fn io_failure(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            format!("the disk is full ({error}): make room, then restart")
+            "the disk is full: make room, then restart".to_owned()
         }
         io::ErrorKind::FileTooLarge => {
-            format!("the file may not grow further ({error}): raise the limit, then restart")
+            "the file may not grow further: raise the limit (ulimit -f), then restart".to_owned()
         }
         _ => error.to_string(),
     }

@@ -51,8 +51,8 @@ pub enum OpenError {
     },
     /// The files are not what was written.
     #[error(
-        "the database in {path} is damaged at {place}: {reason}; keep a copy of it and restore a \
-         backup"
+        "the database in {path} is damaged at {place}: {reason}; restore a backup, or save what \
+         can be read: fedsx recover --data {path} --out NEW"
     )]
     Damaged {
         /// The directory.
@@ -65,7 +65,7 @@ pub enum OpenError {
     /// The log ends before what was noted as durable.
     #[error(
         "the log in {path} ends at entry {found}, but {noted} entries were durable: it was cut \
-         back; restore a backup"
+         back; restore a backup, or go on with what is left: fedsx recover --data {path} --out NEW"
     )]
     CutBack {
         /// The directory.
@@ -76,7 +76,7 @@ pub enum OpenError {
         noted: u64,
     },
     /// The head file cannot be used.
-    #[error("{0}; restore a backup")]
+    #[error("{0}; restore a backup, or build the directory anew with fedsx recover")]
     Head(#[from] HeadError),
     /// Reading the log failed.
     #[error(transparent)]

@@ -156,6 +156,11 @@ impl Salvage {
             .collect()
     }
 
+    /// Places of the database file that cannot be read: first byte and number of bytes.
+    pub fn unreadable(&self) -> &[(u64, u64)] {
+        &self.unreadable
+    }
+
     /// Whether a part in the middle of the file cannot be read.
     pub fn is_holed(&self) -> bool {
         !self.unreadable.is_empty()

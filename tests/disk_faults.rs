@@ -1,0 +1,434 @@
+//! Full disks and damaged files: nothing that was acknowledged is lost without being told.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::node::{Ended, Node, Spec, command, run_to_end, verify};
+use crate::support::verbs::{Published, note};
+use crate::support::{Answer, PATIENCE, Peer, Sign, eventually};
+
+/// A small file system in memory; gone when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// Says so where this user may not mount.
+    fn mount(mib: u32) -> Option<Self> {
+        let place = tempfile::tempdir().expect("a directory");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"]).arg(place.path());
+        let mounted = mount.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if !mounted.is_ok_and(|status| status.success()) {
+            eprintln!("SKIPPED: mounting a tmpfs needs root");
+            return None;
+        }
+        Some(Self(place))
+    }
+
+    fn data(&self) -> tempfile::TempDir {
+        tempfile::tempdir_in(self.0.path()).expect("a directory")
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.0.path().join("filler")
+    }
+
+    /// Fills the disk until so many KiB are left.
+    fn fill_up_to(&self, left_kib: u64) {
+        self.free();
+        let out = Command::new("df").args(["-k", "--output=avail"]).arg(self.0.path()).output();
+        let out = String::from_utf8(out.expect("df runs").stdout).expect("text");
+        let free: u64 = out.lines().last().and_then(|n| n.trim().parse().ok()).expect("a number");
+        let bytes = usize::try_from(free.saturating_sub(left_kib) * 1024).expect("a size");
+        // The last block may not fit, which is as well.
+        let _ = fs::write(self.filler(), vec![1; bytes]);
+    }
+
+    fn free(&self) {
+        let _ = fs::remove_file(self.filler());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+fn with_reserve(reserve: &str) -> Spec {
+    let mut spec = Spec::default();
+    spec.args.extend(["--disk-reserve".into(), reserve.into()]);
+    spec
+}
+
+/// Everything that was acknowledged is served, and nothing came after it.
+fn has_all(node: &Node, name: &str, acknowledged: &[Published]) {
+    for one in acknowledged {
+        node.client().get(&one.id).expect(200, "an acknowledged activity");
+    }
+    let last = acknowledged.last().expect("some");
+    assert_eq!(node.total(name, "outbox"), last.seq + 1, "nothing is half there");
+}
+
+fn verifies(data: &Path) {
+    let ended = verify(data);
+    assert_eq!(ended.code, Some(0), "fedsx verify: {}", ended.all());
+}
+
+#[test]
+fn a_full_disk_answers_507_and_recovers() {
+    let Some(disk) = SmallDisk::mount(48) else { return };
+    let mut node = with_reserve("16M").start_in(disk.data());
+    let peer = Peer::start();
+    let mallory = peer.actor("mallory");
+    let mut published = vec![node.create("alice")];
+    mallory.follows(&node, "alice");
+    published.push(node.note("alice", "while there is room"));
+    peer.receives(&published[1].id);
+    let alice = node.actor("alice");
+    let in_force =
+        |node: &Node| node.keys("alice").iter().filter(|key| key["revoked"].is_null()).count();
+    let keys = in_force(&node);
+
+    // The reserve is touched, and a part of it is left for what follows the log.
+    disk.fill_up_to(10 * 1024);
+    let client = node.as_actor("alice");
+    for round in 0..2 {
+        let refused = client.post("/activity", &note("no room"));
+        refused.refused(507, "storage-full", "a publish");
+        // Keys that are made for a publish stay without effect.
+        let patch = json!({ "add_publicKey": { "generate": true }, "supersede": {} });
+        let rotation = json!({ "type": "Update", "object": "alice", "patch": patch });
+        client.post("/activity", &rotation).refused(507, "storage-full", "a rotation");
+        let delivery = mallory.note(&format!("no room {round}"), &[&alice]);
+        mallory.deliver(&node, "/actors/alice/inbox", &delivery, Sign::Bare).refused(
+            507,
+            "storage-full",
+            "a delivery",
+        );
+        has_all(&node, "alice", &published);
+        assert_eq!(in_force(&node), keys);
+        // The same after a restart on the full disk.
+        node.restart();
+    }
+    disk.free();
+    published.push(node.note("alice", "there is room again"));
+    peer.receives(&published[2].id);
+    let delivery = mallory.note("there is room again", &[&alice]);
+    mallory.deliver(&node, "/actors/alice/inbox", &delivery, Sign::Bare).expect(202, "a delivery");
+    has_all(&node, "alice", &published);
+    node.settled_head();
+    verifies(node.into_data().path());
+}
+
+/// Where nothing is left, not even for the ledgers, deliveries wait; nothing is corrupted.
+#[test]
+fn deliveries_wait_for_room() {
+    let Some(disk) = SmallDisk::mount(48) else { return };
+    let node = with_reserve("24M").start_in(disk.data());
+    let peer = Peer::start();
+    let mallory = peer.actor("mallory");
+    node.create("alice");
+    mallory.follows(&node, "alice");
+    peer.answer_with(503);
+    let first = node.note("alice", "the peer is down");
+    eventually(PATIENCE, "an attempt", || (!peer.posts_of(&first.id).is_empty()).then_some(()));
+    // Below the part that ledgers may use.
+    disk.fill_up_to(2 * 1024);
+    node.as_actor("alice").post("/activity", &note("no")).refused(507, "storage-full", "full");
+    node.client().get(&first.id).expect(200, "reads go on");
+    peer.answer_with(202);
+    disk.free();
+    let second = node.note("alice", "room and a peer");
+    peer.receives(&second.id);
+    peer.receives(&first.id);
+    node.settled_head();
+    verifies(node.into_data().path());
+}
+
+/// A disk that is really full stops all writes, until a restart with room.
+#[test]
+fn a_disk_without_reserve_poisons_and_loses_nothing() {
+    let Some(disk) = SmallDisk::mount(24) else { return };
+    let mut node = with_reserve("0").start_in(disk.data());
+    let mut published = vec![node.create("alice")];
+    for round in 0..3 {
+        published.push(node.note("alice", &format!("round {round}")));
+        disk.fill_up_to(0);
+        let client = node.as_actor("alice");
+        // What fits into the rest of the last block may still be taken.
+        let text = |n| format!("{round} {n} {}", "x".repeat(3000));
+        let refused = (0..200).find_map(|n| {
+            let answer = client.post("/activity", &note(&text(n)));
+            if answer.status == 201 {
+                published.push(Published::of(&answer.json()));
+                return None;
+            }
+            Some(answer)
+        });
+        let problem = refused.expect("refused").refused(503, "store-poisoned", "no room");
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains("the disk is full"), "{detail}");
+        has_all(&node, "alice", &published);
+        client.post("/activity", &note("more")).refused(503, "store-poisoned", "later");
+        disk.free();
+        client.post("/activity", &note("more")).refused(503, "store-poisoned", "with room again");
+        // It cannot write what is left, but it ends.
+        node.stop_with("TERM");
+        node.restart();
+        for one in &published {
+            node.client().get(&one.id).expect(200, "an acknowledged activity");
+        }
+        // What was refused in the middle of a commit may be there as a whole.
+        let held = node.total("alice", "outbox");
+        assert!(held >= published.len() as u64, "{held} of {}", published.len());
+        published.push(node.note("alice", "after the restart"));
+        assert_eq!(published.last().expect("one").seq, held);
+    }
+    has_all(&node, "alice", &published);
+    verifies(node.into_data().path());
+}
+
+/// A limit on the size of files, which a restart reads anew.
+struct FileLimit(tempfile::NamedTempFile);
+
+impl FileLimit {
+    fn new(kib: u32) -> Self {
+        let limit = Self(tempfile::NamedTempFile::new().expect("a file"));
+        limit.set(&kib.to_string());
+        limit
+    }
+
+    fn set(&self, limit: &str) {
+        fs::write(self.0.path(), limit).expect("written");
+    }
+
+    fn under(&self, mut spec: Spec) -> Spec {
+        let script = format!("ulimit -f $(cat {}); exec \"$0\" \"$@\"", self.0.path().display());
+        spec.under = vec!["bash".into(), "-c".into(), script];
+        spec
+    }
+}
+
+/// Publishes until something is refused; gives the answer.
+fn publish_until_refused(node: &Node, published: &mut Vec<Published>) -> Answer {
+    let client = node.as_actor("alice");
+    for n in 0..400 {
+        let answer = client.post("/activity", &note(&format!("{n} {}", "x".repeat(60_000))));
+        if answer.status != 201 {
+            return answer;
+        }
+        published.push(Published::of(&answer.json()));
+    }
+    panic!("the limit does not show");
+}
+
+#[test]
+fn a_file_size_limit_answers_507() {
+    let limit = FileLimit::new(8 * 1024);
+    let mut node = limit.under(with_reserve("2M")).start();
+    let mut published = vec![node.create("alice")];
+    for _ in 0..2 {
+        let refused = publish_until_refused(&node, &mut published);
+        refused.refused(507, "storage-full", "the limit");
+        has_all(&node, "alice", &published);
+        node.restart();
+    }
+    limit.set("unlimited");
+    node.restart();
+    published.push(node.note("alice", "without a limit"));
+    has_all(&node, "alice", &published);
+    verifies(node.into_data().path());
+}
+
+#[test]
+fn a_file_size_limit_without_reserve_poisons_and_loses_nothing() {
+    let limit = FileLimit::new(4 * 1024);
+    let mut node = limit.under(with_reserve("0")).start();
+    let mut published = vec![node.create("alice")];
+    let refused = publish_until_refused(&node, &mut published);
+    let problem = refused.refused(503, "store-poisoned", "the limit");
+    assert!(
+        problem["detail"].as_str().is_some_and(|detail| detail.contains("ulimit")),
+        "{problem}"
+    );
+    has_all(&node, "alice", &published);
+    node.stop_with("TERM");
+    limit.set("unlimited");
+    node.restart();
+    for one in &published {
+        node.client().get(&one.id).expect(200, "an acknowledged activity");
+    }
+    let held = node.total("alice", "outbox");
+    assert!(held >= published.len() as u64, "what was acknowledged is there");
+    assert_eq!(node.note("alice", "without a limit").seq, held);
+    verifies(node.into_data().path());
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("the directory").filter_map(Result::ok) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+fn recover(from: &Path, to: &Path) -> (Ended, Value) {
+    let mut recover = command();
+    recover.arg("recover").arg("--json").arg("--data").arg(from).arg("--out").arg(to);
+    let ended = run_to_end(recover);
+    let report = serde_json::from_str(&ended.stdout).unwrap_or(Value::Null);
+    (ended, report)
+}
+
+/// An instance with something of everything, over two starts; what alice published.
+fn lived_in() -> (tempfile::TempDir, Vec<Value>) {
+    let mut node = Node::start();
+    let peer = Peer::start();
+    let mallory = peer.actor("mallory");
+    node.create("alice");
+    node.create("bob");
+    node.follow("bob", &node.actor("alice"));
+    mallory.follows(&node, "alice");
+    for n in 0..12 {
+        let length = if n % 4 == 0 { 9000 } else { 60 };
+        node.note("alice", &format!("note {n} {}", "y".repeat(length)));
+        let delivery = mallory.note(&format!("reply {n}"), &[&node.actor("alice")]);
+        mallory
+            .deliver(&node, "/actors/alice/inbox", &delivery, Sign::Bare)
+            .expect(202, "a delivery");
+        if n == 6 {
+            node.settled_head();
+            node.restart();
+        }
+    }
+    node.settled_head();
+    let outbox = node.outbox("alice");
+    (node.into_data(), outbox)
+}
+
+/// A small generator: the places differ, and a failing round can be repeated.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state >> 20
+}
+
+/// A bit flips or the file ends early, anywhere: `fedsx verify` says where, or nothing that counts
+/// is hit; `fedsx recover` saves a log that verifies.
+#[test]
+fn damage_is_reported_and_what_is_good_is_saved() {
+    let (data, _) = lived_in();
+    let mut state = 5;
+    let mut reported = 0;
+    for round in 0..18 {
+        let damaged = tempfile::tempdir().expect("a directory");
+        copy(data.path(), damaged.path());
+        let path = damaged.path().join("store/db");
+        let mut bytes = fs::read(&path).expect("the database");
+        let at = usize::try_from(next(&mut state) % bytes.len() as u64).expect("a place");
+        let what = if round % 3 == 0 {
+            bytes.truncate(at);
+            "cut"
+        } else {
+            bytes[at] ^= 1 << (next(&mut state) % 8);
+            "flipped"
+        };
+        fs::write(&path, bytes).expect("written");
+        let untouched = tempfile::tempdir().expect("a directory");
+        copy(damaged.path(), untouched.path());
+
+        let case = format!("round {round}: {what} at {at}");
+        let ended = verify(damaged.path());
+        assert!(!ended.all().contains("panicked"), "{case}: {}", ended.all());
+        match ended.code {
+            Some(0) => {}
+            Some(1) => {
+                reported += 1;
+                let said = &ended.stderr;
+                assert!(said.contains("fedsx recover"), "{case}: {}", ended.all());
+                let place = said.contains("byte") || said.contains("entry");
+                assert!(place, "{case}: it says where: {}", ended.all());
+            }
+            other => panic!("{case}: exit {other:?}: {}", ended.all()),
+        }
+        let place = tempfile::tempdir().expect("a directory");
+        let out = place.path().join("out");
+        let (ended, report) = recover(untouched.path(), &out);
+        assert!(matches!(ended.code, Some(0 | 1)), "{case}: {}", ended.all());
+        assert!(!ended.all().contains("panicked"), "{case}: {}", ended.all());
+        assert!(report["entries"].is_u64(), "{case}: {}", ended.all());
+        let ended = verify(&out);
+        assert_eq!(ended.code, Some(0), "{case}: what was recovered: {}", ended.all());
+    }
+    assert!(reported >= 5, "damage shows: {reported}");
+}
+
+/// What a cut-back log leaves goes on under a new epoch, with its keys and tokens.
+#[test]
+fn a_recovered_instance_goes_on() {
+    const STEP: usize = 48 * 1024;
+    let (data, outbox) = lived_in();
+    let path = data.path().join("store/db");
+    let whole = fs::read(&path).expect("the database");
+    let place = tempfile::tempdir().expect("a directory");
+    let out = place.path().join("out");
+    // Cut off more and more, until entries are missing.
+    let (report, before) = (1..)
+        .map(|steps| whole.len().saturating_sub(steps * STEP))
+        .take_while(|left| *left > 0)
+        .find_map(|left| {
+            fs::write(&path, &whole[..left]).expect("written");
+            let (ended, report) = recover(data.path(), &out);
+            assert!(matches!(ended.code, Some(0 | 1)), "{}", ended.all());
+            if report["first_damage"].is_object() {
+                assert_eq!(ended.code, Some(1), "something is missing: {}", ended.all());
+                return Some((report, left));
+            }
+            fs::remove_dir_all(&out).expect("removed");
+            None
+        })
+        .expect("a cut that loses entries");
+    assert!(report["first_damage"]["global_seq"].as_u64().is_some_and(|seq| seq > 1), "{report}");
+    let streams = report["streams"].as_array().expect("streams");
+    let short = |one: &&Value| one["kept"].as_u64() < one["of"].as_u64();
+    assert!(streams.iter().any(|one| short(&one)), "{report}");
+    assert!(report["private_keys"].as_u64().is_some_and(|keys| keys > 0), "{report}");
+    assert!(report["tokens"].as_u64().is_some_and(|tokens| tokens > 0), "{report}");
+    let epoch = report["epoch"].as_u64().expect("an epoch");
+    assert!(epoch > 0, "{report}");
+
+    let base = fs::read_to_string(data.path().join("base")).expect("the base");
+    let mut serve = command();
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--allow-http", "--base-url", base.trim()]);
+    serve.arg("--data").arg(data.path());
+    let ended = run_to_end(serve);
+    assert_eq!(ended.code, Some(2), "a damaged log is not served: {}", ended.all());
+    assert!(ended.stderr.contains("fedsx recover --data"), "{}", ended.all());
+    let now = fs::metadata(&path).expect("the database").len();
+    assert_eq!(now, before as u64, "it is left as it is");
+    let (again, _) = recover(data.path(), &out);
+    assert_eq!(again.code, Some(2), "nothing is overwritten: {}", again.all());
+
+    // Tokens are in the ledger: none is given on the command line.
+    let recovered = tempfile::tempdir().expect("a directory");
+    copy(&out, recovered.path());
+    let mut spec = Spec { tokens: Vec::new(), ..Spec::default() };
+    spec.args.extend(["--base-url".into(), base.trim().into()]);
+    let node = spec.start_in(recovered);
+    let kept = node.total("alice", "outbox");
+    assert!(kept > 0 && kept <= outbox.len() as u64, "{report}");
+    let client = node.as_actor("alice");
+    let answer = client.post("/activity", &note("after the damage")).expect(201, "a publish");
+    let published = Published::of(&answer.json());
+    assert_eq!(published.seq, kept);
+    let path = published.id.strip_prefix(base.trim()).expect("an id of the instance");
+    let activity = client.get(path).expect(200, "the activity").json();
+    assert_eq!(activity["epoch"].as_u64(), Some(epoch), "{activity}");
+    verifies(node.into_data().path());
+}
