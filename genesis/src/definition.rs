@@ -11,11 +11,13 @@ use thiserror::Error;
 
 mod audience;
 mod kind;
+mod members;
 #[cfg(test)]
 mod tests;
 
 pub use audience::{AudienceToken, RefersTo};
 pub use kind::{Kind, KindError};
+pub use members::{MAX_IDS, MAX_NAMES, Validates};
 
 /// The largest definition, in bytes of its canonical DAG-CBOR.
 pub const MAX_DEFINITION_BYTES: usize = 64 * 1024;
@@ -61,6 +63,8 @@ pub struct Definition {
     cid: Cid,
     audience: Vec<AudienceToken>,
     refers_to: RefersTo,
+    supertypes: Vec<String>,
+    validates: Validates,
     document: Value,
 }
 
@@ -80,10 +84,14 @@ impl Definition {
         }
         check_summary(members)?;
         check_schema(members)?;
+        members::check(kind, members)?;
         let is_verb = kind == Kind::ActivityTypes;
+        let name = name_in(members)?;
         Ok(Self {
             kind,
-            name: name_in(members)?,
+            supertypes: members::supertypes_in(kind, &name, members)?,
+            validates: members::validates_in(kind, members)?,
+            name,
             cid: Cid::of_block(&block),
             audience: if is_verb { audience_in(members)? } else { Vec::new() },
             refers_to: if is_verb { refers_to_in(members)? } else { RefersTo::Activity },
@@ -157,6 +165,28 @@ impl Definition {
         self.refers_to
     }
 
+    /// The types that what it defines is also of: `subtypeOf` of a type, `of` of a `SubtypeOf`.
+    pub fn supertypes(&self) -> &[String] {
+        &self.supertypes
+    }
+
+    /// What a validator checks beside the types' own schemas.
+    pub fn validates(&self) -> &Validates {
+        &self.validates
+    }
+
+    /// The recipients of an audience, as its author wrote them: ids of actors and collections,
+    /// names of hosted actors, `Public`, `Followers`, and `audience:NAME` for another audience.
+    pub fn ids(&self) -> Vec<&str> {
+        let ids = self.get("ids").and_then(Value::as_array);
+        ids.into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
+    /// The script that decides whether a document passes, of a validator.
+    pub fn guard(&self) -> Option<&str> {
+        self.get("guard").and_then(Value::as_str)
+    }
+
     /// Whether the implementation is part of the program (`builtin`), not of the document.
     pub fn is_builtin(&self) -> bool {
         self.get("builtin").and_then(Value::as_bool).unwrap_or(false)
@@ -169,14 +199,18 @@ fn name_in(members: &Map<String, Value>) -> Result<String, DefinitionError> {
         .get("name")
         .and_then(Value::as_str)
         .ok_or_else(|| fail("must be a string".into()))?;
-    let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b':' | b'-');
-    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(plain) {
+    if !check_name(name) {
         return Err(fail(format!(
             "{:?} is not 1 to {MAX_NAME_BYTES} of A-Z, a-z, 0-9, '_', ':' and '-'",
             shortened(name)
         )));
     }
     Ok(name.to_owned())
+}
+
+fn check_name(name: &str) -> bool {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b':' | b'-');
+    !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.bytes().all(plain)
 }
 
 fn check_summary(members: &Map<String, Value>) -> Result<(), DefinitionError> {

@@ -29,6 +29,8 @@ pub enum Kind {
     Audiences,
     /// Reactions to activities.
     Triggers,
+    /// Which types are also of other types.
+    Subtypes,
 }
 
 /// A text that names no registry kind.
@@ -38,7 +40,7 @@ pub struct KindError(String);
 
 impl Kind {
     /// Every kind, in the order in which the registry lists them.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Self::ActivityTypes,
         Self::ObjectTypes,
         Self::Projections,
@@ -47,6 +49,7 @@ impl Kind {
         Self::SignatureSuites,
         Self::Audiences,
         Self::Triggers,
+        Self::Subtypes,
     ];
 
     /// The registry's name of the kind; also the folder in the bundle.
@@ -60,13 +63,14 @@ impl Kind {
             Self::SignatureSuites => "signature-suites",
             Self::Audiences => "audiences",
             Self::Triggers => "triggers",
+            Self::Subtypes => "subtypes",
         }
     }
 
     /// The kind that a `type` defines; `None` where the type defines nothing.
     ///
     /// `DefineType` is a second name of `DefineObject`. A subscription is an audience that actors
-    /// join with `Subscribe`. `SubtypeOf` relates two types and makes no entry of its own.
+    /// join with `Subscribe`. `SubtypeOf` has the name of the type that it says something of.
     pub fn of_type(type_name: &str) -> Option<Self> {
         Some(match type_name {
             "DefineActivity" => Self::ActivityTypes,
@@ -77,6 +81,7 @@ impl Kind {
             "DefineSignatureSuite" => Self::SignatureSuites,
             "DefineAudience" | "DefineSubscription" => Self::Audiences,
             "DefineTrigger" => Self::Triggers,
+            "SubtypeOf" => Self::Subtypes,
             _ => return None,
         })
     }

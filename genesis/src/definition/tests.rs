@@ -91,5 +91,47 @@ fn kinds_have_one_name() {
     assert!("activities".parse::<Kind>().is_err());
     assert_eq!(Kind::of_type("DefineType"), Some(Kind::ObjectTypes));
     assert_eq!(Kind::of_type("DefineSubscription"), Some(Kind::Audiences));
-    assert_eq!(Kind::of_type("SubtypeOf"), None);
+    assert_eq!(Kind::of_type("SubtypeOf"), Some(Kind::Subtypes));
+    assert_eq!(Kind::of_type("Define"), None);
+}
+
+#[test]
+fn types_name_their_supertypes() {
+    let object =
+        json!({"type": "DefineType", "name": "Task", "subtypeOf": ["Note", "Event", "Note"]});
+    assert_eq!(Definition::parse(&object).unwrap().supertypes(), ["Note", "Event"]);
+    let stated = json!({"type": "SubtypeOf", "name": "Task", "of": "Note"});
+    let stated = Definition::parse(&stated).unwrap();
+    assert_eq!((stated.kind(), stated.supertypes()), (Kind::Subtypes, &["Note".to_owned()][..]));
+    for of in [json!("Task"), json!([]), json!("a b"), json!(7), json!(null)] {
+        let document = json!({"type": "SubtypeOf", "name": "Task", "of": of});
+        assert!(refused(document).starts_with("of: "), "{of}");
+    }
+    assert!(refused(json!({"type": "SubtypeOf", "name": "Task"})).starts_with("of: "));
+}
+
+#[test]
+fn validators_say_what_they_check() {
+    let of = |validates: Value| json!({"type": "DefineValidator", "name": "v", "schema": {}, "validates": validates});
+    let read = Definition::parse(&of(json!({"activity": "Pin", "object": ["Note", "Page"]})));
+    let read = read.unwrap();
+    assert_eq!(read.validates().activity, ["Pin"]);
+    assert_eq!(read.validates().object, ["Note", "Page"]);
+    for wrong in [json!([]), json!({}), json!({"verb": "Pin"}), json!({"object": []})] {
+        assert!(refused(of(wrong.clone())).starts_with("validates"), "{wrong}");
+    }
+    let nothing = json!({"type": "DefineValidator", "name": "v", "validates": {"object": "Note"}});
+    assert!(refused(nothing).starts_with("schema: "));
+    let aimless = json!({"type": "DefineValidator", "name": "v", "guard": "true"});
+    assert!(refused(aimless).starts_with("validates: "));
+}
+
+#[test]
+fn audiences_list_ids() {
+    let of = |ids: Value| json!({"type": "DefineAudience", "name": "crew", "ids": ids});
+    let crew = Definition::parse(&of(json!(["alice", "https://example.org/bob"]))).unwrap();
+    assert_eq!(crew.ids(), ["alice", "https://example.org/bob"]);
+    for wrong in [json!("alice"), json!([""]), json!([7]), json!(vec!["a"; MAX_IDS + 1])] {
+        assert!(refused(of(wrong.clone())).starts_with("ids: "), "{wrong}");
+    }
 }

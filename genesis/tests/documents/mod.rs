@@ -484,7 +484,7 @@ pub fn malformed() -> Vec<(&'static str, Value)> {
         ),
         ("DefineProjection /object: \"fold\"", define("DefineProjection", json!({"name": "a"}))),
         (
-            "DefineTrigger /object/when: \"type\"",
+            "DefineTrigger /object/when: ",
             define("DefineTrigger", json!({"name": "a", "when": {}, "then": ""})),
         ),
         ("DefineValidator /object: \"schema\"", define("DefineValidator", json!({"name": "a"}))),

@@ -66,7 +66,7 @@ fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Refusal> {
 
 fn defines(request: &Map<String, Value>) -> bool {
     let kind = fedsx_kernel::activity::kind_of(request).unwrap_or_default();
-    Kind::of_type(kind).is_some() || kind == "SubtypeOf"
+    Kind::of_type(kind).is_some()
 }
 
 /// The idempotency key of the request: unrepeatable for this actor, bound to these bytes.
