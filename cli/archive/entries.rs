@@ -131,7 +131,8 @@ impl<'a> Entries<'a> {
         let document = canonical::from_dag_cbor(&block)?;
         // Only ids that follow from the content are left out of a block.
         let certifies_itself = document.get("id").is_none();
-        let body = Body { block, certifies_itself, proof: self.proofs.get(cid).cloned() };
+        let proof = self.proofs.get(cid).cloned();
+        let body = Body { block, certifies_itself, proof, erased: None };
         let activity = Activity::from_body(&body)?;
         let received = Activity::from_document(activity.to_value())?;
         ensure!(

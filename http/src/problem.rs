@@ -44,9 +44,10 @@ pub(crate) fn status(problem: Problem) -> StatusCode {
         Problem::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         Problem::ActorExists
         | Problem::IdempotencyConflict
+        | Problem::NotDeleted
         | Problem::PrivateKeyMissing
         | Problem::Conflict => StatusCode::CONFLICT,
-        Problem::ActorGone => StatusCode::GONE,
+        Problem::ActorGone | Problem::Erased => StatusCode::GONE,
         Problem::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Problem::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Problem::InvalidActivity

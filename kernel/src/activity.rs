@@ -13,23 +13,30 @@ use crate::order::Order;
 ///
 /// The CID is that of the canonical DAG-CBOR without `proof`, and without `id` where the id is
 /// `<origin of actor>/activities/<CID>`: such an activity certifies itself.
+///
+/// Of an activity whose body was erased only a stub is left, under the same CID and with the same
+/// place in its author's order; see [`Activity::is_erased`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Activity {
     document: Map<String, Value>,
     cid: Cid,
     certifies_itself: bool,
+    erased: bool,
 }
 
 /// How an activity is stored: the hashed block, and what is not part of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Body {
-    /// Canonical DAG-CBOR; its hash is the CID.
+    /// Canonical DAG-CBOR; its hash is the CID, unless the body was erased.
     #[serde(with = "serde_bytes_vec")]
     pub block: Vec<u8>,
     /// Whether the id follows from origin and CID, and is therefore not in the block.
     pub certifies_itself: bool,
     /// JSON text of the proof, if there is one.
     pub proof: Option<String>,
+    /// The CID, where the body was erased: then the block is a stub, and nothing proves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased: Option<Cid>,
 }
 
 mod serde_bytes_vec {
@@ -73,6 +80,9 @@ pub enum ActivityError {
     /// The stored proof is not JSON.
     #[error("the stored proof is not JSON: {0}")]
     StoredProof(serde_json::Error),
+    /// What is to be left of an erased activity is not the same statement.
+    #[error("a stub keeps {0} as it was")]
+    Stub(&'static str),
 }
 
 impl Activity {
@@ -99,7 +109,7 @@ impl Activity {
             hashed.insert("id".into(), Value::String(id));
             cid_of(&hashed)?
         };
-        Ok(Self { document, cid, certifies_itself })
+        Ok(Self { document, cid, certifies_itself, erased: false })
     }
 
     /// Gives a new activity of ours its identity. `content` has neither `id` nor `proof`.
@@ -111,7 +121,7 @@ impl Activity {
         let origin = origin_of(actor_of(&content).unwrap_or_default())
             .ok_or(ActivityError::Member("actor", "must be an http or https URL"))?;
         content.insert("id".into(), Value::String(format!("{origin}/activities/{cid}")));
-        Ok(Self { document: content, cid, certifies_itself: true })
+        Ok(Self { document: content, cid, certifies_itself: true, erased: false })
     }
 
     /// The same activity with its proof; the proof is not part of the identity.
@@ -127,7 +137,7 @@ impl Activity {
         let Value::Object(mut document) = canonical::decode_own(&body.block)? else {
             return Err(ActivityError::NotAnObject);
         };
-        let cid = Cid::of_block(&body.block);
+        let cid = body.erased.unwrap_or_else(|| Cid::of_block(&body.block));
         if body.certifies_itself {
             let origin = origin_of(actor_of(&document).unwrap_or_default())
                 .ok_or(ActivityError::Member("actor", "must be an http or https URL"))?;
@@ -137,7 +147,8 @@ impl Activity {
             let proof = serde_json::from_str(proof).map_err(ActivityError::StoredProof)?;
             document.insert("proof".into(), proof);
         }
-        Ok(Self { document, cid, certifies_itself: body.certifies_itself })
+        let erased = body.erased.is_some();
+        Ok(Self { document, cid, certifies_itself: body.certifies_itself, erased })
     }
 
     /// The form in which the activity is stored.
@@ -148,7 +159,44 @@ impl Activity {
             hashed.remove("id");
         }
         let block = canonical::to_dag_cbor(&Value::Object(hashed))?;
-        Ok(Body { block, certifies_itself: self.certifies_itself, proof })
+        let erased = self.erased.then_some(self.cid);
+        Ok(Body { block, certifies_itself: self.certifies_itself, proof, erased })
+    }
+
+    /// What is left of this activity once its body is erased. The stub stands for the same
+    /// statement: author, verb, id, object and place in the author's order are as they were, so
+    /// that everything that is ordered or counted by them stays as it is. Salt and proof are gone.
+    ///
+    /// # Errors
+    /// [`ActivityError::Stub`] where `left` is another statement.
+    pub fn stub(&self, mut left: Map<String, Value>) -> Result<Self, ActivityError> {
+        for secret in ["salt", "proof"] {
+            left.remove(secret);
+        }
+        left.insert("id".into(), self.id().into());
+        check_shape(&left)?;
+        let stub = Self {
+            document: left,
+            cid: self.cid,
+            certifies_itself: self.certifies_itself,
+            erased: true,
+        };
+        let kept = [
+            ("actor", stub.actor() == self.actor()),
+            ("type", stub.kind() == self.kind()),
+            ("object", stub.object_id() == self.object_id()),
+            ("epoch and seq", stub.position() == self.position()),
+            ("published and updated", stub.order() == self.order()),
+        ];
+        match kept.iter().find(|(_, same)| !same) {
+            Some((name, _)) => Err(ActivityError::Stub(name)),
+            None => Ok(stub),
+        }
+    }
+
+    /// Whether the body was erased: what is left is a stub, which no proof vouches for.
+    pub fn is_erased(&self) -> bool {
+        self.erased
     }
 
     /// The identity.

@@ -35,6 +35,10 @@ pub enum Problem {
     ActorExists,
     /// There is nothing at this address, or nothing that the caller may see.
     NotFound,
+    /// What was here was erased.
+    Erased,
+    /// Only what its author deleted can be erased.
+    NotDeleted,
     /// Neither a valid proof nor a valid HTTP signature.
     InvalidSignature,
     /// The signer's keys could not be had.
@@ -103,6 +107,8 @@ impl Problem {
             Self::ActorGone => "actor-gone",
             Self::ActorExists => "actor-exists",
             Self::NotFound => "not-found",
+            Self::Erased => "erased",
+            Self::NotDeleted => "not-deleted",
             Self::InvalidSignature => "invalid-signature",
             Self::UnknownKey => "unknown-key",
             Self::ReplayedRequest => "replayed-request",
@@ -146,6 +152,8 @@ impl Problem {
             Self::ActorGone => "The actor was deleted",
             Self::ActorExists => "The actor exists already",
             Self::NotFound => "There is nothing here for you",
+            Self::Erased => "The content was erased",
+            Self::NotDeleted => "The object was not deleted",
             Self::InvalidSignature => "The signature is missing or does not hold",
             Self::UnknownKey => "The signer's keys could not be established",
             Self::ReplayedRequest => "This signed request was seen before",
@@ -188,6 +196,8 @@ impl Problem {
         Self::ActorGone,
         Self::ActorExists,
         Self::NotFound,
+        Self::Erased,
+        Self::NotDeleted,
         Self::InvalidSignature,
         Self::UnknownKey,
         Self::ReplayedRequest,

@@ -12,6 +12,8 @@
 
 #[path = "conformance/damage.rs"]
 mod damage;
+#[path = "conformance/erasing.rs"]
+mod erasing;
 #[path = "conformance/failing.rs"]
 mod failing;
 #[path = "conformance/model.rs"]
@@ -61,6 +63,8 @@ suite! {
         a_large_group_is_cut;
     failing: a_failing_append_poisons, an_unclear_append_poisons, a_failing_sync_poisons,
         a_full_store_recovers, answers_of_a_failed_group;
+    erasing: a_stub_takes_the_place, what_cannot_be_erased, the_service_erases,
+        readers_beside_erasures;
     model: the_store_behaves_like_the_model, the_service_behaves_like_the_model,
         the_table_behaves_like_the_model;
 }

@@ -474,7 +474,11 @@ impl Outbox {
             };
             batch.entries.push(entry(Stream::Local, local + n, head + 2 * n + 1, true));
             batch.entries.push(entry(self.stream.clone(), seq, head + 2 * n + 2, false));
-            batch.bodies.push((cid, Body { block, certifies_itself: false, proof: None }, None));
+            batch.bodies.push((
+                cid,
+                Body { block, certifies_itself: false, proof: None, erased: None },
+                None,
+            ));
             self.cids.push(cid);
         }
         log.append(&batch).unwrap();

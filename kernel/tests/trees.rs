@@ -98,7 +98,11 @@ fn append(storage: &MemoryStorage, count: u64) -> Vec<TreeHash> {
         let block = format!("entry {}", from + n).into_bytes();
         let cid = Cid::of_block(&block);
         leaves.push(TreeHash::leaf(&cid.to_bytes()));
-        batch.bodies.push((cid, Body { block, certifies_itself: false, proof: None }, None));
+        batch.bodies.push((
+            cid,
+            Body { block, certifies_itself: false, proof: None, erased: None },
+            None,
+        ));
         batch.entries.push(Entry {
             global_seq: head + n + 1,
             stream: stream(),

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::entry::Stream;
+use super::entry::{Entry, Meta, Stream};
 use super::store::{Batch, StoreError};
 use crate::cid::Cid;
 
@@ -18,6 +18,10 @@ pub(super) trait Known {
     fn holds(&self, cid: &Cid) -> Result<bool, StoreError>;
     /// Whether a once key was used.
     fn used(&self, once: &str) -> Result<bool, StoreError>;
+    /// The entry at a position.
+    fn entry_at(&self, global_seq: u64) -> Result<Option<Entry>, StoreError>;
+    /// Whether a body that is held was erased.
+    fn is_erased(&self, cid: &Cid) -> Result<bool, StoreError>;
 }
 
 /// Refuses a batch that would leave a hole in the log or in a stream, double a place, a body or a
@@ -59,6 +63,35 @@ pub(super) fn continues(batch: &Batch, known: &impl Known) -> Result<(), StoreEr
     for (key, _) in &batch.once {
         if !used.insert(key) || known.used(key)? {
             return refuse(format!("the once key {key:?} was used before"));
+        }
+    }
+    erases(batch, known)
+}
+
+/// Refuses an erasure of what is not held or was erased before, one that nothing in the batch
+/// records, and one that changes more of an entry than who was hidden in it.
+fn erases(batch: &Batch, known: &impl Known) -> Result<(), StoreError> {
+    let refuse = |reason: String| Err(StoreError::NotContinuous(reason));
+    let mut seen = HashSet::new();
+    for erasure in &batch.erasures {
+        let cid = &erasure.cid;
+        if erasure.stub.erased != Some(*cid) {
+            return refuse(format!("the stub of {cid} is not one"));
+        }
+        if !known.holds(cid)? || known.is_erased(cid)? || !seen.insert(cid) {
+            return refuse(format!("there is no body {cid} to erase"));
+        }
+        if !batch.entries.iter().any(|entry| entry.stream == Stream::Local) {
+            return refuse(format!("nothing says that {cid} is erased"));
+        }
+        for entry in &erasure.entries {
+            let same = known.entry_at(entry.global_seq)?.is_some_and(|held| {
+                let meta = Meta { hidden: entry.meta.hidden.clone(), ..held.meta.clone() };
+                held.cid == *cid && Entry { meta, ..held } == *entry
+            });
+            if !same {
+                return refuse(format!("entry {} becomes another one", entry.global_seq));
+            }
         }
     }
     Ok(())

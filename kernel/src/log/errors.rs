@@ -34,6 +34,9 @@ pub enum AppendError {
     /// Nobody here is addressed by it or follows its author.
     #[error("it concerns nobody here")]
     NobodyConcerned,
+    /// The body to erase is not held, or was erased before.
+    #[error("there is no body {0} to erase")]
+    NothingToErase(Cid),
     /// The body cannot be encoded.
     #[error("the body cannot be stored: {0}")]
     Unstorable(String),
@@ -85,6 +88,7 @@ impl From<AppendError> for Refusal {
                 Refusal::new(Problem::IdempotencyConflict, error.to_string())
             }
             AppendError::Unstorable(_) => Refusal::new(Problem::InvalidActivity, error.to_string()),
+            AppendError::NothingToErase(_) => Refusal::new(Problem::Erased, error.to_string()),
             AppendError::NobodyConcerned => Refusal::new(Problem::UnknownActor, error.to_string()),
             other => Refusal::new(Problem::Internal, other.to_string()),
         }

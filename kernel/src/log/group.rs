@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::entry::{Entry, Meta, Record, Stream};
+use super::erasure::{Erasure, ErasureError};
 use super::errors::AppendError;
 use super::store::{Batch, LogStore, OnceValue};
 use crate::activity::Activity;
@@ -28,7 +29,7 @@ pub struct Once {
 }
 
 /// Where an append goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Place {
     /// The author's outbox, at exactly this position, and the inboxes of local recipients.
     Outbox(ActorName, u64),
@@ -38,6 +39,15 @@ pub enum Place {
     Concerned,
     /// The instance's own stream.
     Local,
+    /// The instance's own stream; what is appended records that a body is erased in the same
+    /// batch, and this stub is left of it ([`Activity::stub`]).
+    Erasing(Arc<Activity>),
+}
+
+impl Place {
+    fn is_local(&self) -> bool {
+        matches!(self, Self::Local | Self::Erasing(_))
+    }
 }
 
 /// A request to append one body.
@@ -149,8 +159,8 @@ impl<'a> Group<'a> {
             return Err(AppendError::OnceTaken(Box::new(used)));
         }
         let known = self.first_entry(&cid)?;
-        let foreign_id = (!activity.certifies_itself() && place != Place::Local)
-            .then(|| activity.id().to_owned());
+        let foreign_id =
+            (!activity.certifies_itself() && !place.is_local()).then(|| activity.id().to_owned());
         if let Some(id) = &foreign_id
             && let Some(held) = self.by_id(id)?
             && held != cid
@@ -199,6 +209,10 @@ impl<'a> Group<'a> {
             self.rules.fold(&mut overlay as &mut dyn State, &record)?;
         }
         let writes = overlay.into_writes();
+        let erasure = match &place {
+            Place::Erasing(stub) => Some(self.erasure(stub)?),
+            _ => None,
+        };
 
         let appended = Appended {
             cid,
@@ -222,6 +236,10 @@ impl<'a> Group<'a> {
             self.once.insert(once.key.clone(), value.clone());
             self.batch.once.push((once.key, value));
         }
+        if let Some(erasure) = erasure {
+            self.bytes += erasure.stub.block.len();
+            self.batch.erasures.push(erasure);
+        }
         for entry in entries {
             self.head = entry.global_seq;
             self.lengths.insert(entry.stream.clone(), entry.stream_seq + 1);
@@ -229,6 +247,19 @@ impl<'a> Group<'a> {
             self.batch.entries.push(entry);
         }
         Ok(appended)
+    }
+
+    fn erasure(&self, stub: &Activity) -> Result<Erasure, AppendError> {
+        let cid = stub.cid();
+        if self.batch.erasures.iter().any(|erasure| erasure.cid == *cid) {
+            return Err(AppendError::NothingToErase(*cid));
+        }
+        Erasure::plan(self.store, stub).map_err(|error| match error {
+            ErasureError::NotHeld | ErasureError::Already => AppendError::NothingToErase(*cid),
+            ErasureError::NoStub => AppendError::Unstorable("the stub is none".into()),
+            ErasureError::Unstorable(reason) => AppendError::Unstorable(reason),
+            ErasureError::Store(error) => error.into(),
+        })
     }
 
     fn streams(
@@ -239,7 +270,7 @@ impl<'a> Group<'a> {
     ) -> Result<Vec<Stream>, AppendError> {
         let mut streams = Vec::new();
         match place {
-            Place::Local => streams.push(Stream::Local),
+            Place::Local | Place::Erasing(_) => streams.push(Stream::Local),
             Place::Inboxes(names) => {
                 streams.extend(names.iter().cloned().map(Stream::Inbox));
             }

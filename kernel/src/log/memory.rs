@@ -94,6 +94,14 @@ impl LogStore for MemoryLog {
             content.entries.push(entry.clone());
         }
         content.once.extend(batch.once.iter().cloned());
+        for erasure in &batch.erasures {
+            content.bodies.insert(erasure.cid, erasure.stub.clone());
+            for entry in &erasure.entries {
+                if let Some(held) = content.at_mut(entry.global_seq) {
+                    *held = entry.clone();
+                }
+            }
+        }
         self.state.0.write().unwrap_or_else(PoisonError::into_inner).commit(batch.state.clone());
         Ok(())
     }
@@ -160,6 +168,12 @@ impl LogStore for MemoryLog {
     }
 }
 
+impl Content {
+    fn at_mut(&mut self, global_seq: u64) -> Option<&mut Entry> {
+        self.entries.get_mut(usize::try_from(global_seq.checked_sub(1)?).ok()?)
+    }
+}
+
 impl Known for Content {
     fn head(&self) -> Result<u64, StoreError> {
         Ok(self.entries.len() as u64)
@@ -179,6 +193,15 @@ impl Known for Content {
 
     fn used(&self, once: &str) -> Result<bool, StoreError> {
         Ok(self.once.contains_key(once))
+    }
+
+    fn entry_at(&self, global_seq: u64) -> Result<Option<Entry>, StoreError> {
+        let index = global_seq.checked_sub(1).and_then(|index| usize::try_from(index).ok());
+        Ok(index.and_then(|index| self.entries.get(index)).cloned())
+    }
+
+    fn is_erased(&self, cid: &Cid) -> Result<bool, StoreError> {
+        Ok(self.bodies.get(cid).is_some_and(|body| body.erased.is_some()))
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod check;
 mod entry;
+mod erasure;
 mod errors;
 mod group;
 mod head;
@@ -18,6 +19,7 @@ mod store;
 mod writer;
 
 pub use entry::{Entry, Meta, Record, Stream, StreamError};
+pub use erasure::{BODY_ERASED, Erasure};
 pub use errors::AppendError;
 pub use group::{Append, Appended, Guard, Once, Place};
 pub use head::{Head, HeadError, HeadFile};

@@ -7,6 +7,7 @@ use moka::sync::Cache;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::entry::{Entry, Record, Stream};
+use super::erasure::Erasures;
 use super::errors::AppendError;
 use super::group::{Append, Appended};
 use super::head::HeadFile;
@@ -66,6 +67,7 @@ struct Inner {
     requests: mpsc::Sender<Request>,
     head: watch::Receiver<u64>,
     cache: Cache<Cid, Arc<Activity>>,
+    erasures: Erasures,
     commits: Arc<AtomicU64>,
 }
 
@@ -82,6 +84,7 @@ impl Log {
         let (requests, receive) = mpsc::channel(options.queue.max(1));
         let cache = Cache::new(options.cached_bodies);
         let commits = Arc::new(AtomicU64::new(0));
+        let erasures = Erasures::default();
         let writer = Writer {
             storage,
             store: store.clone(),
@@ -89,13 +92,14 @@ impl Log {
             runtime,
             head: head_sender,
             cache: cache.clone(),
+            erasures: erasures.clone(),
             poisoned: None,
             head_file: options.head_directory.as_deref().map(HeadFile::new),
             head_delay: options.head_delay,
             commits: commits.clone(),
         };
         tokio::spawn(writer.run(receive, options.group.max(1)));
-        Ok(Self { inner: Arc::new(Inner { store, requests, head, cache, commits }) })
+        Ok(Self { inner: Arc::new(Inner { store, requests, head, cache, erasures, commits }) })
     }
 
     /// Hands an append to the writer; the order of calls is the order in the log.
@@ -153,6 +157,11 @@ impl Log {
         self.inner.commits.load(Ordering::Relaxed)
     }
 
+    /// How many bodies were erased since the start: what was read before it rose may be gone.
+    pub fn erasures(&self) -> u64 {
+        self.inner.erasures.count()
+    }
+
     /// The admission state, as committed.
     pub fn state(&self) -> &dyn StateView {
         self.inner.store.state()
@@ -194,6 +203,11 @@ impl Log {
         if let Some(activity) = self.inner.cache.get(cid) {
             return Ok(Some(activity));
         }
+        self.inner.erasures.reading(|| self.read(cid))
+    }
+
+    /// Reads a body from the store, and keeps it.
+    fn read(&self, cid: &Cid) -> Result<Option<Arc<Activity>>, StoreError> {
         let Some(body) = self.inner.store.body(cid)? else { return Ok(None) };
         let activity = Activity::from_body(&body).map_err(|e| StoreError::Damaged {
             place: format!("body {cid}"),

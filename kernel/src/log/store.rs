@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::entry::{Entry, Stream};
+use super::erasure::Erasure;
 use super::head::Head;
 use super::snapshot::{BackupError, Progress};
 use crate::activity::Body;
@@ -60,6 +61,8 @@ pub struct Batch {
     pub once: Vec<(String, OnceValue)>,
     /// Changes to the admission state.
     pub state: Writes,
+    /// Bodies that are erased.
+    pub erasures: Vec<Erasure>,
 }
 
 /// A durable, ordered log of events. All methods block.

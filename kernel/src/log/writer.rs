@@ -9,10 +9,11 @@ use std::time::Duration;
 use moka::sync::Cache;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::erasure::Erasures;
 use super::errors::AppendError;
 use super::group::{Append, Appended, Group};
 use super::head::{Head, HeadFile};
-use super::store::{LogStore, Storage, StoreError};
+use super::store::{Batch, LogStore, Storage, StoreError};
 use crate::activity::Activity;
 use crate::cid::Cid;
 use crate::rules::Rules;
@@ -40,6 +41,7 @@ pub(super) struct Writer {
     pub(super) runtime: Runtime,
     pub(super) head: watch::Sender<u64>,
     pub(super) cache: Cache<Cid, Arc<Activity>>,
+    pub(super) erasures: Erasures,
     pub(super) poisoned: Option<StoreError>,
     pub(super) head_file: Option<HeadFile>,
     pub(super) head_delay: Duration,
@@ -108,6 +110,7 @@ impl Writer {
                 store: self.store.clone(),
                 rules: self.rules.clone(),
                 cache: self.cache.clone(),
+                erasures: self.erasures.clone(),
             };
             let Ok(committed) = self.runtime.run(move || work.commit(appends)).await else {
                 self.poison(StoreError::Io("the writer failed inside a commit".into()));
@@ -198,6 +201,7 @@ struct Batching {
     store: Arc<dyn LogStore>,
     rules: Arc<dyn Rules>,
     cache: Cache<Cid, Arc<Activity>>,
+    erasures: Erasures,
 }
 
 struct Committed {
@@ -208,6 +212,20 @@ struct Committed {
 }
 
 impl Batching {
+    /// Commits a batch; what it erases is forgotten before anybody learns of the new head.
+    fn append(&self, batch: &Batch) -> Result<(), StoreError> {
+        if batch.erasures.is_empty() {
+            return self.store.append(batch);
+        }
+        self.erasures.erasing(batch.erasures.len(), || {
+            let result = self.store.append(batch);
+            for erasure in &batch.erasures {
+                self.cache.invalidate(&erasure.cid);
+            }
+            result
+        })
+    }
+
     fn commit(&self, mut appends: Appends) -> Committed {
         let mut answers = Vec::with_capacity(appends.len());
         let mut bodies = Vec::new();
@@ -241,7 +259,7 @@ impl Batching {
         if head.is_none() {
             return Committed { answers, outcome: Ok(None), rest: appends };
         }
-        if let Err(error) = self.store.append(&batch) {
+        if let Err(error) = self.append(&batch) {
             // Also what was refused was judged by a state that did not come about.
             for (result, _) in &mut answers {
                 *result = Err(AppendError::Store(error.clone()));

@@ -32,7 +32,10 @@ pub fn body(number: u64, bytes: usize) -> (Cid, Body) {
     }
     block.truncate(bytes.max(16));
     let proof = number.is_multiple_of(2).then(|| format!("proof {number}"));
-    (Cid::of_block(&block), Body { block, certifies_itself: !number.is_multiple_of(3), proof })
+    (
+        Cid::of_block(&block),
+        Body { block, certifies_itself: !number.is_multiple_of(3), proof, erased: None },
+    )
 }
 
 /// Makes batches that continue a log.

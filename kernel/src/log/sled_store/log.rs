@@ -121,6 +121,12 @@ impl SledLog {
         for (key, value) in &batch.once {
             put(keys::once(key), keys::to_cbor(value)?);
         }
+        for erasure in &batch.erasures {
+            put(keys::body(&erasure.cid), keys::to_cbor(&erasure.stub)?);
+            for entry in &erasure.entries {
+                put(keys::entry(entry.global_seq), keys::to_cbor(entry)?);
+            }
+        }
         for (key, value) in &batch.state {
             let value = value.as_ref().map(state::encode).transpose()?;
             writes.push((state::place(key), value));
@@ -198,6 +204,15 @@ impl Known for SledLog {
 
     fn used(&self, once: &str) -> Result<bool, StoreError> {
         Ok(self.once(once)?.is_some())
+    }
+
+    fn entry_at(&self, global_seq: u64) -> Result<Option<Entry>, StoreError> {
+        let Some(before) = global_seq.checked_sub(1) else { return Ok(None) };
+        Ok(self.read(before, 1)?.pop())
+    }
+
+    fn is_erased(&self, cid: &Cid) -> Result<bool, StoreError> {
+        Ok(self.body(cid)?.is_some_and(|body| body.erased.is_some()))
     }
 }
 
