@@ -17,5 +17,6 @@ pub mod records;
 pub mod registry;
 pub mod rules;
 pub mod schema;
+pub mod script;
 
 pub use rules::GenesisRules;
