@@ -28,6 +28,7 @@ mod disk_faults;
 mod durability;
 mod follow_lifecycle;
 mod format_fixtures;
+mod gap_healing;
 mod http_multi_actor;
 mod inbox;
 mod key_rotation;

@@ -3,7 +3,7 @@
 //! [`client`], [`webfinger`] and [`signature`] speak with other servers. [`discovery`] brings their
 //! actors here. [`index`] follows the log and keeps, for each peer instance, a durable ordered
 //! queue of what is owed to it; one actor in [`peer`] sends it. [`backfill`] fetches
-//! history that a Follow asked for. [`Delivery`] is the handle on all of it.
+//! history that a Follow asked for, `gaps` what was lost on its way. [`Delivery`] is the handle on all of it.
 //!
 //! Invariant: nothing here decides whether an activity may be published; a dead peer never
 //! slows a publish down.
@@ -13,6 +13,7 @@ pub mod audience;
 pub mod backfill;
 pub mod client;
 pub mod discovery;
+mod gaps;
 mod index;
 mod ledger;
 mod peer;

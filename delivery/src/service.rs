@@ -17,6 +17,7 @@ use thiserror::Error;
 use crate::backfill::Backfills;
 use crate::client::Client;
 use crate::discovery::Discovery;
+use crate::gaps::Healers;
 use crate::index::{self, Index};
 use crate::ledger::{Attempt, Ledger, Signing, StatusKind};
 use crate::peer::{Context, Peers};
@@ -49,6 +50,22 @@ pub struct Options {
     pub backfill_pages: u32,
     /// Backfills that may be under way.
     pub backfills: usize,
+    /// The most positions below the end of an author's outbox in which holes are fetched.
+    pub heal_range: u64,
+    /// The most pages that are fetched for one author's holes before the next pause.
+    pub heal_pages: u32,
+    /// Followers here as whom a hole is asked for, until one may see what was said.
+    pub heal_askers: usize,
+    /// Authors whose holes may be fetched at the same time.
+    pub heals: usize,
+}
+
+impl Options {
+    /// How long a hole is left alone, and the pause between two fetches for one author: by then
+    /// what was only late has come, by its second attempt.
+    pub(crate) fn heal_after(&self) -> Duration {
+        self.schedule.get(1).or(self.schedule.first()).copied().unwrap_or(self.probe_every)
+    }
 }
 
 impl Default for Options {
@@ -73,6 +90,10 @@ impl Default for Options {
             backfill_items: 10_000,
             backfill_pages: 1_000,
             backfills: 4,
+            heal_range: 10_000,
+            heal_pages: 20,
+            heal_askers: 4,
+            heals: 4,
         }
     }
 }
@@ -213,6 +234,7 @@ pub struct Delivery {
     index: Index,
     peers: Peers,
     backfills: Backfills,
+    healers: Healers,
 }
 
 impl Delivery {
@@ -231,20 +253,29 @@ impl Delivery {
             supervisor.clone(),
             options.clone(),
         ));
-        let backfills =
-            Backfills::new(kernel.clone(), ledger.clone(), discovery, client, options.clone());
+        let backfills = Backfills::new(
+            kernel.clone(),
+            ledger.clone(),
+            discovery.clone(),
+            client.clone(),
+            options.clone(),
+        );
+        let healers =
+            Healers::new(kernel.clone(), ledger.clone(), discovery, client, options.clone());
         peers.resume().await?;
         backfills.resume().await?;
+        healers.resume().await?;
         let index = index::start(
             kernel.clone(),
             ledger.clone(),
             peers.clone(),
             backfills.clone(),
+            healers.clone(),
             &supervisor,
             options,
         )
         .await?;
-        Ok(Self { kernel, ledger, index, peers, backfills })
+        Ok(Self { kernel, ledger, index, peers, backfills, healers })
     }
 
     /// Tells the queues that a peer was heard of, so that one that was given up is tried again.
@@ -274,15 +305,19 @@ impl Delivery {
         self.caught_up().await;
         self.peers.idle().await;
         self.backfills.idle().await;
+        self.healers.idle().await;
     }
 
     /// Starts no more sends and waits for those under way; whether they ended in time. What is
     /// queued goes on after the next start.
     pub async fn quiesce(&self, patience: Duration) -> bool {
-        let (sends, fetches) =
-            futures::future::join(self.peers.quiesce(patience), self.backfills.quiesce(patience))
-                .await;
-        sends && fetches
+        let (sends, fetches, heals) = futures::future::join3(
+            self.peers.quiesce(patience),
+            self.backfills.quiesce(patience),
+            self.healers.quiesce(patience),
+        )
+        .await;
+        sends && fetches && heals
     }
 }
 

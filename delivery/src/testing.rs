@@ -225,10 +225,7 @@ impl Rules for OpenRules {
     }
 
     fn fold(&self, state: &mut dyn State, record: &Record) -> Result<(), StateError> {
-        match record.entry.stream {
-            Stream::Local => self.genesis.fold(state, record),
-            _ => Ok(()),
-        }
+        self.genesis.fold(state, record)
     }
 
     fn recipients(
@@ -240,9 +237,9 @@ impl Rules for OpenRules {
         Ok(Vec::new())
     }
 
-    fn keys(&self, _: &dyn StateView, actor: &str) -> Result<Option<KeyHistory>, StateError> {
+    fn keys(&self, state: &dyn StateView, actor: &str) -> Result<Option<KeyHistory>, StateError> {
         if !self.base.is_local(actor) {
-            return Ok(None);
+            return self.genesis.keys(state, actor);
         }
         let mut history = KeyHistory::default();
         let material =
@@ -303,7 +300,7 @@ impl Node {
         let key = SecretKey::generate_ed25519(&SeededRandom::new(5));
         let vault = Vault::new(MasterKey::generate(&SeededRandom::new(3)));
         let ring = KeyRing::new(vault, storage.ledgers());
-        for name in ["alice", "instance"] {
+        for name in ["alice", "dave", "instance"] {
             ring.keep(&format!("{BASE}/actors/{name}#key"), &key, &*runtime.random).unwrap();
         }
         let genesis =

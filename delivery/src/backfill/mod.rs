@@ -5,7 +5,8 @@
 //! kernel like a delivery that we fetched; its place in the log says `backfilled`. A job is
 //! gone from the ledger when it is done, so that it goes on after a restart.
 
-mod pages;
+pub(crate) mod offer;
+pub(crate) mod pages;
 mod run;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use url::Url;
 
 /// One page.
-pub(super) struct Page {
+pub(crate) struct Page {
     /// Activities as they stand there, or their ids.
     pub items: Vec<Value>,
     /// The page after it.
@@ -14,7 +14,7 @@ pub(super) struct Page {
 }
 
 /// Reads a page; links to other origins are not followed.
-pub(super) fn read(document: &Value, url: &str) -> Page {
+pub(crate) fn read(document: &Value, url: &str) -> Page {
     let link = |name: &str| {
         let to = document.get(name).and_then(id_of)?;
         let to = Url::parse(url).ok()?.join(to).ok()?.to_string();
@@ -56,7 +56,7 @@ fn listed(items: &Value) -> Vec<Value> {
 }
 
 /// The URL of an outbox with parameters.
-pub(super) fn with_query(outbox: &str, parameters: &[(&str, &str)]) -> Option<String> {
+pub(crate) fn with_query(outbox: &str, parameters: &[(&str, &str)]) -> Option<String> {
     let mut url = Url::parse(outbox).ok()?;
     url.query_pairs_mut().extend_pairs(parameters);
     Some(url.into())

@@ -1,13 +1,14 @@
 //! One run of a backfill job.
 
+use fedsx_kernel::Refusal;
 use fedsx_kernel::activity::{id_of, kind_of, time_ms};
 use fedsx_kernel::log::StoreError;
-use fedsx_kernel::pipeline::inbound::{Delivery, Received, Receivers, Transport};
+use fedsx_kernel::pipeline::inbound::Receivers;
 use fedsx_kernel::runtime::BlockingFailed;
-use fedsx_kernel::{Problem, Refusal};
 use serde_json::Value;
 use thiserror::Error;
 
+use super::offer::{Fetched, is_ours, offer};
 use super::pages::{self, Page};
 use super::{Context, Job, Wish};
 use crate::discovery::{KeySigner, SignerError, fetch};
@@ -16,10 +17,6 @@ use crate::discovery::{KeySigner, SignerError, fetch};
 const PAGE: u64 = 50;
 /// The most bytes that a backfill from the newest on keeps in memory.
 const MAX_HELD_BYTES: usize = 64 * 1024 * 1024;
-/// How often an activity is offered to a kernel that is busy.
-const MAX_OFFERS: u32 = 30;
-/// How long a busy kernel is left alone.
-const BUSY_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How a run ended.
 pub(super) enum Progress {
@@ -211,50 +208,24 @@ impl Reader<'_> {
     /// Hands activities to the kernel. What it refuses for its own sake is counted and left out.
     async fn hand_in(&self, job: &mut Job, items: Vec<Found>) -> Result<(), RunError> {
         for (item, url) in items {
-            let body = item.to_string().into_bytes();
-            let mut offers = 0;
-            loop {
-                let delivery = Delivery {
-                    body: body.clone(),
-                    receivers: Receivers::Actor(job.follower.clone()),
-                    transport: Transport::Fetched(url.clone()),
-                    backfilled: true,
-                };
-                match self.context.kernel.receive(delivery).await {
-                    Ok(
-                        Received::Accepted { .. } | Received::Already { .. } | Received::Ignored,
-                    ) => {
-                        job.items = job.items.saturating_add(1);
-                        break;
-                    }
-                    Err(refusal) if refusal.problem == Problem::Busy && offers < MAX_OFFERS => {
-                        offers += 1;
-                        self.context.kernel.runtime().clock.sleep(BUSY_PAUSE).await;
-                    }
-                    Err(refusal) if is_ours(refusal.problem) => return Err(refusal.into()),
-                    Err(refusal) => {
-                        let followed = &job.followed;
-                        tracing::info!(%followed, %refusal, "an activity was not backfilled");
-                        job.refused = job.refused.saturating_add(1);
-                        break;
-                    }
+            let fetched = Fetched {
+                body: item.to_string().into_bytes(),
+                url,
+                receivers: Receivers::Actor(job.follower.clone()),
+                backfilled: true,
+            };
+            match offer(&self.context.kernel, &fetched).await {
+                Ok(_) => job.items = job.items.saturating_add(1),
+                Err(refusal) if is_ours(refusal.problem) => return Err(refusal.into()),
+                Err(refusal) => {
+                    let followed = &job.followed;
+                    tracing::info!(%followed, %refusal, "an activity was not backfilled");
+                    job.refused = job.refused.saturating_add(1);
                 }
             }
         }
         Ok(())
     }
-}
-
-/// Whether a refusal says nothing about the activity.
-fn is_ours(problem: Problem) -> bool {
-    matches!(
-        problem,
-        Problem::Busy
-            | Problem::Internal
-            | Problem::StorageFull
-            | Problem::StorePoisoned
-            | Problem::UpstreamFailed
-    )
 }
 
 fn published_ms(item: &Value) -> Option<i64> {

@@ -1,15 +1,16 @@
 //! The fold itself. It reads the log and the ledger and nothing else; all of it blocks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fedsx_genesis::graph::{Change, Graph, Relation};
 use fedsx_kernel::log::{Record, StoreError, Stream};
 use fedsx_kernel::state::Overlay;
-use fedsx_kernel::{Activity, origin_of};
+use fedsx_kernel::{Activity, Base, origin_of};
 
 use super::{FoldError, Folding};
 use crate::audience;
 use crate::backfill::{Job, Wish};
+use crate::gaps::Arrivals;
 use crate::ledger::{Cursor, Item, Ledger, Status, Writes};
 
 /// A batch ends early when it has this many writes.
@@ -27,6 +28,8 @@ pub(super) struct Folded {
     pub peers: Vec<String>,
     /// Backfills to begin.
     pub jobs: Vec<Job>,
+    /// Authors among whose statements a hole has shown.
+    pub holes: BTreeSet<String>,
 }
 
 /// The cursor, after making the ledger fit a log that was cut back.
@@ -53,6 +56,8 @@ pub(super) fn batch(folding: &Folding) -> Result<Folded, FoldError> {
         writes: Writes::default(),
         peers: Vec::new(),
         jobs: BTreeMap::new(),
+        arrivals: BTreeMap::new(),
+        holes: BTreeSet::new(),
     };
     for record in &records {
         let seq = record.entry.global_seq;
@@ -62,7 +67,13 @@ pub(super) fn batch(folding: &Folding) -> Result<Folded, FoldError> {
             break;
         }
     }
-    let Batch { state, mut writes, mut peers, jobs, .. } = batch;
+    let Batch { state, mut writes, mut peers, jobs, arrivals, holes, .. } = batch;
+    for (author, arrivals) in &arrivals {
+        match arrivals {
+            Some(arrivals) => writes.arrivals(author, arrivals)?,
+            None => writes.forget_author(author),
+        }
+    }
     for ((followed, follower), job) in &jobs {
         writes.job(followed, follower, job)?;
     }
@@ -71,7 +82,7 @@ pub(super) fn batch(folding: &Folding) -> Result<Folded, FoldError> {
     ledger.apply(writes)?;
     peers.sort_unstable();
     peers.dedup();
-    Ok(Folded { seq: cursor.seq, peers, jobs: jobs.into_values().collect() })
+    Ok(Folded { seq: cursor.seq, peers, jobs: jobs.into_values().collect(), holes })
 }
 
 struct Batch<'a> {
@@ -81,6 +92,9 @@ struct Batch<'a> {
     writes: Writes,
     peers: Vec<String>,
     jobs: BTreeMap<(String, String), Job>,
+    /// What arrived of authors that this batch is about; `None` where nobody follows any more.
+    arrivals: BTreeMap<String, Option<Arrivals>>,
+    holes: BTreeSet<String>,
 }
 
 impl Batch<'_> {
@@ -102,6 +116,10 @@ impl Batch<'_> {
                     self.accepted(record, change)?;
                 }
             }
+            for change in &changes {
+                self.left(change)?;
+            }
+            self.arrived(record)?;
         }
         if owed && !farewell {
             self.queue(record)?;
@@ -154,6 +172,55 @@ impl Batch<'_> {
             self.peers.push(peer);
         }
         Ok(())
+    }
+
+    /// Notes the place of a statement by an author that somebody here follows.
+    fn arrived(&mut self, record: &Record) -> Result<(), FoldError> {
+        let (entry, author) = (&record.entry, record.activity.actor());
+        let Some((epoch, seq)) = record.activity.position() else { return Ok(()) };
+        if entry.stream.receiver().is_none() || self.base().is_local(author) {
+            return Ok(());
+        }
+        let noted = self.arrivals.remove(author);
+        let in_batch = noted.is_some();
+        let mut held = match noted {
+            Some(held) => held,
+            None => self.folding.ledger.arrivals(author)?,
+        };
+        // What was said before the first news of someone who is followed is no hole.
+        if held.is_none() && !entry.meta.backfilled && self.is_followed(author)? {
+            held = Some(Arrivals::default());
+        }
+        if let Some(arrivals) = &mut held
+            && arrivals.note(epoch, seq)
+        {
+            self.holes.insert(author.to_owned());
+        }
+        if held.is_some() || in_batch {
+            self.arrivals.insert(author.to_owned(), held);
+        }
+        Ok(())
+    }
+
+    /// Forgets what arrived of an actor that nobody here follows any more.
+    fn left(&mut self, change: &Change) -> Result<(), FoldError> {
+        let base = self.base();
+        let ours = base.is_local(&change.follower) && !base.is_local(&change.followed);
+        if ours && change.after == Relation::None && !self.is_followed(&change.followed)? {
+            self.arrivals.insert(change.followed.clone(), None);
+            self.holes.remove(&change.followed);
+        }
+        Ok(())
+    }
+
+    /// Whether anybody here follows an actor elsewhere.
+    fn is_followed(&self, actor: &str) -> Result<bool, FoldError> {
+        let base = self.base().as_str();
+        Ok(!self.graph.followers_at(&self.state, actor, base, None, 1)?.is_empty())
+    }
+
+    fn base(&self) -> &Base {
+        &self.folding.kernel.options().base
     }
 
     /// Begins the backfill that an accepted Follow of ours asked for.

@@ -20,6 +20,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::backfill::Backfills;
+use crate::gaps::Healers;
 use crate::ledger::Ledger;
 use crate::peer::Peers;
 use crate::service::Options;
@@ -63,6 +64,7 @@ struct Indexer {
     folding: Folding,
     peers: Peers,
     backfills: Backfills,
+    healers: Healers,
     cursor: Arc<watch::Sender<u64>>,
 }
 
@@ -75,6 +77,7 @@ pub(crate) async fn start(
     ledger: Ledger,
     peers: Peers,
     backfills: Backfills,
+    healers: Healers,
     supervisor: &ActorRef<SupervisorMessage>,
     options: Arc<Options>,
 ) -> Result<Index, StartError> {
@@ -86,6 +89,7 @@ pub(crate) async fn start(
             folding: folding.clone(),
             peers: peers.clone(),
             backfills: backfills.clone(),
+            healers: healers.clone(),
             cursor: sender.clone(),
         };
         async move {
@@ -138,6 +142,9 @@ impl Actor for Indexer {
             }
             for job in folded.jobs {
                 self.backfills.begin(job);
+            }
+            for author in &folded.holes {
+                self.healers.begin(author);
             }
             if folded.seq <= *seq {
                 break;

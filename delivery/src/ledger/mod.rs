@@ -12,6 +12,8 @@
 //! | `d\0<peer>\0<seq>` | [`Letter`] |
 //! | `p\0<peer>` | [`PeerMemory`] |
 //! | `b\0<followed>\0<follower>` | a backfill job |
+//! | `h\0<author>` | which of a followed author's statements have arrived; by the index alone |
+//! | `w\0<author>` | what of its holes is settled; by the author's healer alone |
 //!
 //! A peer is an origin and a sequence number 8 bytes big-endian. The index creates items; from
 //! then on only the peer's actor writes them, so that writes need no reading of what they replace.
@@ -26,6 +28,7 @@ use fedsx_kernel::log::{StoreError, Table, TableWrite};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::gaps::{Arrivals, Ranges};
 pub(crate) use graph_state::GraphState;
 pub use types::{Attempt, Signing, StatusKind};
 pub(crate) use types::{Cursor, Item, Letter, PeerMemory, Status};
@@ -109,6 +112,21 @@ impl Writes {
         self.0.push((job_place(followed, follower), None));
     }
 
+    pub fn arrivals(&mut self, author: &str, arrivals: &Arrivals) -> Result<(), StoreError> {
+        self.put(place(b'h', &[author.as_bytes()]), arrivals)
+    }
+
+    pub fn settled(&mut self, author: &str, settled: &Ranges) -> Result<(), StoreError> {
+        self.put(place(b'w', &[author.as_bytes()]), settled)
+    }
+
+    /// Nobody here follows the author any more.
+    pub fn forget_author(&mut self, author: &str) {
+        for kind in [b'h', b'w'] {
+            self.0.push((place(kind, &[author.as_bytes()]), None));
+        }
+    }
+
     pub fn remove_item(&mut self, peer: &str, seq: u64) {
         self.0.push((place(b'q', &[peer.as_bytes(), &seq.to_be_bytes()]), None));
     }
@@ -182,6 +200,22 @@ impl Ledger {
 
     pub fn chunk(&self, peer: &str, seq: u64, chunk: u32) -> Result<Vec<String>, StoreError> {
         Ok(self.get(&chunk_place(peer, seq, chunk))?.unwrap_or_default())
+    }
+
+    pub fn arrivals(&self, author: &str) -> Result<Option<Arrivals>, StoreError> {
+        self.get(&place(b'h', &[author.as_bytes()]))
+    }
+
+    pub fn settled(&self, author: &str) -> Result<Ranges, StoreError> {
+        Ok(self.get(&place(b'w', &[author.as_bytes()]))?.unwrap_or_default())
+    }
+
+    /// Up to `limit` authors whose statements are watched for holes, after an author.
+    pub fn watched(&self, after: Option<&str>, limit: usize) -> Result<Vec<String>, StoreError> {
+        let prefix = below(b'h', &[]);
+        let after = after.map(|author| place(b'h', &[author.as_bytes()]));
+        let page = self.table.scan(&prefix, after.as_deref(), limit)?;
+        Ok(page.iter().map(|(key, _)| text(key.get(prefix.len()..).unwrap_or_default())).collect())
     }
 
     /// Every backfill job.
@@ -306,17 +340,17 @@ impl Ledger {
         Ok(rows)
     }
 
-    /// Makes the ledger fit a log that ends at `head`, before where it was folded to: the graph
-    /// is folded anew, and what came after is forgotten.
+    /// Makes the ledger fit a log that ends at `head`, before where it was folded to: the graph and
+    /// what arrived are folded anew, and what came after is forgotten.
     pub fn rewind(&self, head: u64) -> Result<(), StoreError> {
-        for kind in [b'g', b'q', b'r', b'd'] {
+        for kind in [b'g', b'h', b'q', b'r', b'd'] {
             let prefix = below(kind, &[]);
             let mut after: Option<Vec<u8>> = None;
             loop {
                 let page = self.table.scan(&prefix, after.as_deref(), PAGE)?;
                 let last = page.last().map(|(key, _)| key.clone());
                 let gone = page.into_iter().map(|(key, _)| key).filter(|key| match kind {
-                    b'g' => true,
+                    b'g' | b'h' => true,
                     b'r' => seq_of(key.get(..key.len().saturating_sub(4)).unwrap_or(key)) > head,
                     _ => seq_of(key) > head,
                 });

@@ -31,6 +31,8 @@ use crate::ledger::Ledger;
 use crate::service::{DeliveryError, Options};
 use actor::{Message, PeerActor};
 
+pub(crate) use schedule::jittered;
+
 /// What all peers share.
 #[derive(Clone)]
 pub(crate) struct Context {

@@ -16,7 +16,7 @@ pub(super) fn pause(options: &Options, failures: u32, random: &dyn Random) -> Op
 }
 
 /// The duration, shorter or longer by up to the fraction `jitter`.
-pub(super) fn jittered(pause: Duration, jitter: f64, random: &dyn Random) -> Duration {
+pub(crate) fn jittered(pause: Duration, jitter: f64, random: &dyn Random) -> Duration {
     let factor = 1.0 + jitter.clamp(0.0, 1.0) * (2.0 * random.fraction() - 1.0);
     pause.mul_f64(factor.max(0.0))
 }
