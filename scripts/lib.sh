@@ -46,6 +46,8 @@ need_tools() {
   fi
   command -v curl >/dev/null || packages+=(curl)
   command -v jq >/dev/null || packages+=(jq)
+  # Servers and readers of other authors, which the tests run, come from npm.
+  command -v npm >/dev/null || packages+=(nodejs npm)
   ((${#packages[@]})) || return 0
 
   if command -v apt-get >/dev/null; then
@@ -58,13 +60,13 @@ need_tools() {
       apt-get install -y -qq --no-install-recommends "${packages[@]}" </dev/null >&2 ||
       die "apt could not; run: apt-get install -y ${packages[*]}"
   elif command -v dnf >/dev/null; then
-    die "missing; run: sudo dnf install -y gcc make pkgconf-pkg-config openssl-devel curl jq"
+    die "missing; run: sudo dnf install -y gcc make pkgconf-pkg-config openssl-devel curl jq npm"
   elif command -v pacman >/dev/null; then
-    die "missing; run: sudo pacman -S --needed base-devel openssl curl jq"
+    die "missing; run: sudo pacman -S --needed base-devel openssl curl jq npm"
   elif command -v apk >/dev/null; then
-    die "missing; run: apk add build-base pkgconf openssl-dev curl jq"
+    die "missing; run: apk add build-base pkgconf openssl-dev curl jq npm"
   elif command -v brew >/dev/null; then
-    die "missing; run: brew install curl jq"
+    die "missing; run: brew install curl jq node"
   else
     die "missing (Debian names): ${packages[*]}; install them with this system's package manager"
   fi

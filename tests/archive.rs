@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::node::{Ended, Node, command, run_to_end, verify};
 use crate::support::verbs::kinds;
-use crate::support::{PUBLIC, Peer, Sign, holds_for};
+use crate::support::{PUBLIC, Peer, Sign, holds_for, npm};
 use story::Story;
 
 /// Runs the program to its end.
@@ -415,32 +415,9 @@ fn a_listing_that_does_not_fit_is_refused() {
     exits(&fedsx(&["verify", text(&file)]), 1, "verification failed");
 }
 
-/// The directory with the IPLD libraries, or why there is none.
-fn libraries() -> Result<TempDir, String> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/ipld");
-    let place = tempfile::tempdir().expect("a directory");
-    for name in ["package.json", "read_car.mjs"] {
-        fs::copy(source.join(name), place.path().join(name)).expect("copied");
-    }
-    let mut npm = std::process::Command::new("npm");
-    npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]);
-    npm.args(["--fetch-retries=1", "--fetch-timeout=20000"]);
-    npm.current_dir(place.path());
-    let output = npm.output().map_err(|e| format!("npm cannot be run: {e}"))?;
-    if output.status.success() {
-        return Ok(place);
-    }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let unreachable = ["ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "ENETUNREACH"];
-    let unreachable = unreachable.iter().any(|code| said.contains(code));
-    // Anything else is a fault of the test.
-    assert!(unreachable || said.contains("network"), "npm install: {said}");
-    Err(format!("the registry cannot be reached: {said}"))
-}
-
 #[test]
 fn ipld_tools_of_others_read_it() {
-    let libraries = match libraries() {
+    let libraries = match npm::installed("ipld") {
         Ok(place) => place,
         Err(reason) => {
             eprintln!("SKIPPED: no IPLD tool of another author has read an archive: {reason}");
@@ -449,7 +426,7 @@ fn ipld_tools_of_others_read_it() {
     };
     let read = |file: &Path| -> Value {
         let mut node = std::process::Command::new("node");
-        node.arg(libraries.path().join("read_car.mjs")).arg(file);
+        node.arg(libraries.join("read_car.mjs")).arg(file);
         let output = node.output().expect("node runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}");
@@ -470,7 +447,7 @@ fn ipld_tools_of_others_read_it() {
     node.settled_head();
     let outbox: Vec<Value> = node.outbox("alice");
     node.stop();
-    let file = libraries.path().join("alice.car");
+    let file = libraries.join("alice.car");
     counts(&export(node.data(), "alice", &file, &["--with-inbox", "--json"]));
     let found = agrees(&file);
     assert!(found["outbox"].as_u64() >= Some(outbox.len() as u64), "{found}");
@@ -485,7 +462,7 @@ fn ipld_tools_of_others_read_it() {
     for n in 0..2300 {
         story.note(&format!("note {n}"));
     }
-    let file = libraries.path().join("story.car");
+    let file = libraries.join("story.car");
     story.write(&file, |_, _| ());
     let found = agrees(&file);
     assert!(found["chunks"].as_u64() >= Some(3), "{found}");

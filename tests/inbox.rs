@@ -74,6 +74,43 @@ fn deliveries_reach_the_projections() {
     assert_eq!(other.status, 403, "also toward other actors: {}", other.text());
 }
 
+/// Those who were mentioned in a Note are not named again when it changes or ends, and servers send
+/// such activities to shared inboxes.
+#[test]
+fn a_shared_inbox_takes_what_names_nobody() {
+    let node = Node::start();
+    node.create("alice");
+    let peer = Peer::start();
+    let mallory = peer.actor("mallory");
+    let stranger = peer.actor("stranger");
+    let object = node.note("alice", "mine");
+    let object = object.object();
+
+    let like = mallory.activity("Like", json!(object), &[]);
+    mallory.deliver(&node, "/inbox", &like, Sign::Bare).expect(202, "a Like of something here");
+    node.receives("alice", like["id"].as_str().expect("an id"));
+    let reply = json!({ "type": "Note", "id": format!("{}/notes/r", peer.base),
+        "attributedTo": mallory.id, "content": "a reply", "inReplyTo": object });
+    let reply = mallory.activity("Create", reply, &[PUBLIC]);
+    mallory.deliver(&node, "/inbox", &reply, Sign::Bare).expect(202, "a reply");
+    node.receives("alice", reply["id"].as_str().expect("an id"));
+
+    let mention = mallory.note("for alice", &[&node.actor("alice")]);
+    mallory.deliver(&node, "/inbox", &mention, Sign::Bare).expect(202, "a mention");
+    let note = mention["object"]["id"].as_str().expect("an id");
+    let delete = mallory.activity("Delete", json!(note), &[PUBLIC]);
+    mallory.deliver(&node, "/inbox", &delete, Sign::Bare).expect(202, "its Delete");
+    let head = node.settled_head();
+    let rows = node.projection("objects", &format!("?key={}&min_seq={head}", encoded(note)));
+    assert_eq!(rows[0]["value"]["deleted"], true, "{rows:?}");
+
+    // Somebody who was never heard of ends something that was never here: nothing is kept.
+    let delete = stranger.activity("Delete", json!(format!("{}/notes/x", peer.base)), &[PUBLIC]);
+    stranger.deliver(&node, "/inbox", &delete, Sign::Bare).expect(202, "no consequence");
+    let rows = node.projection("objects", &format!("?key={}/notes/x", encoded(&peer.base)));
+    assert!(rows.is_empty(), "{rows:?}");
+}
+
 #[test]
 fn false_deliveries_are_refused() {
     let node = Node::start();

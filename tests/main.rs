@@ -26,6 +26,7 @@ mod delivery_set;
 mod discovery;
 mod disk_faults;
 mod durability;
+mod fedify;
 mod follow_lifecycle;
 mod format_fixtures;
 mod gap_healing;

@@ -87,8 +87,11 @@ pub enum ActivityError {
 
 impl Activity {
     /// Reads an activity as received; the document must be in normal form ([`crate::json`]).
+    ///
+    /// A linked data signature is left out: see [`remove_linked_data_signature`].
     pub fn from_document(document: Value) -> Result<Self, ActivityError> {
-        let Value::Object(document) = document else { return Err(ActivityError::NotAnObject) };
+        let Value::Object(mut document) = document else { return Err(ActivityError::NotAnObject) };
+        remove_linked_data_signature(&mut document);
         let id = string_member(&document, "id")
             .ok_or(ActivityError::Member("id", "must be a string"))?
             .to_owned();
@@ -116,6 +119,7 @@ impl Activity {
     pub fn seal(mut content: Map<String, Value>) -> Result<Self, ActivityError> {
         content.remove("id");
         content.remove("proof");
+        remove_linked_data_signature(&mut content);
         check_shape(&content)?;
         let cid = cid_of(&content)?;
         let origin = origin_of(actor_of(&content).unwrap_or_default())
@@ -294,6 +298,17 @@ impl Activity {
             }
         }
         seen
+    }
+}
+
+/// Removes a `signature` of the kind `RsaSignature2017`, which older servers attach beside or
+/// instead of a proof. Nobody here checks it, it is made anew for each attempt to deliver, and it
+/// is attached after the proof (Fedify 2.3), which therefore does not cover it: as a part of the
+/// activity it would break the proof and give one activity many CIDs.
+fn remove_linked_data_signature(document: &mut Map<String, Value>) {
+    let kind = document.get("signature").and_then(Value::as_object).and_then(kind_of);
+    if kind.is_some_and(|kind| kind.trim_start_matches("sec:") == "RsaSignature2017") {
+        document.remove("signature");
     }
 }
 

@@ -8,7 +8,7 @@ use fedsx_kernel::canonical::{from_dag_cbor, to_dag_cbor, to_jcs};
 use fedsx_kernel::keys::{Algorithm, KeyError, PublicKey, SecretKey};
 use fedsx_kernel::proof::{self, ProofError, SignOptions, Suites};
 use fedsx_kernel::runtime::SeededRandom;
-use fedsx_kernel::{Cid, json};
+use fedsx_kernel::{Activity, Cid, json};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -239,6 +239,30 @@ fn a_longer_context_than_the_signed_one_verifies_and_a_shorter_does_not() {
         let refused = with(other.clone());
         assert!(matches!(refused, Err(ProofError::Context)), "{other}: {refused:?}");
     }
+}
+
+/// The proof was made before the linked data signature was attached, so it does not cover it.
+#[test]
+fn a_linked_data_signature_is_no_part_of_the_activity() {
+    let name = "proofs/fedify-2.3.6-with-linked-data-signature.json";
+    let vector: Value = serde_json::from_str(&text(name)).unwrap();
+    let key = PublicKey::from_multibase(vector["publicKeyMultibase"].as_str().unwrap()).unwrap();
+    let sent = vector["sent"].as_object().unwrap();
+    assert!(Suites::standard().verify(sent, &key).is_err(), "as sent it does not hold");
+
+    let activity = Activity::from_document(vector["sent"].clone()).unwrap();
+    assert!(activity.get("signature").is_none());
+    Suites::standard().verify(activity.document(), &key).unwrap();
+    // Another attempt has another linked data signature and is the same activity.
+    let mut again = vector["sent"].clone();
+    again["signature"]["signatureValue"] = "AAAA".into();
+    assert_eq!(Activity::from_document(again).unwrap().cid(), activity.cid());
+    // A `signature` of another kind is somebody's own term, and counts.
+    let mut other = vector["sent"].clone();
+    other["signature"] = "with kind regards".into();
+    let other = Activity::from_document(other).unwrap();
+    assert!(other.get("signature").is_some());
+    assert!(Suites::standard().verify(other.document(), &key).is_err());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod node;
+pub mod npm;
 pub mod peer;
 pub mod poll;
 pub mod verbs;

@@ -30,6 +30,8 @@ const GIVEN: [&str; 14] = [
 pub(super) fn contexts() -> Vec<Value> {
     vec![
         json!("https://w3id.org/security/v1"),
+        // Where `assertionMethod` is defined (FEP-521a).
+        json!("https://www.w3.org/ns/did/v1"),
         json!("https://w3id.org/security/multikey/v1"),
         json!({
             "toot": "http://joinmastodon.org/ns#",

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::references;
 use crate::actors;
 use crate::definition::AudienceToken;
-use crate::fold::GRAPH;
+use crate::fold::{GRAPH, owned};
 use crate::graph::Graph;
 
 /// Everyone (ActivityPub, section 5.6).
@@ -155,6 +155,7 @@ fn usual(
 /// The actors hosted here that an activity is for.
 pub(super) fn local_recipients(
     base: &Base,
+    instance: &ActorName,
     state: &dyn StateView,
     activity: &Activity,
     hidden: &[String],
@@ -182,8 +183,16 @@ pub(super) fn local_recipients(
     if !base.is_local(author) {
         let inner = activity.object().and_then(|object| object.get("object")).and_then(id_of);
         let inner_actor = activity.object().and_then(|object| object.get("actor")).and_then(id_of);
+        let replied_to = activity.object().and_then(|object| object.get("inReplyTo"));
         for id in [activity.object_id(), inner, inner_actor].into_iter().flatten() {
             add(id)?;
+        }
+        // Likes, shares and replies often name nobody: they concern the owner of the object.
+        let objects = [activity.object_id(), inner, replied_to.and_then(id_of)];
+        for id in objects.into_iter().flatten().filter(|id| base.is_local(id)) {
+            if let Some(object) = owned(state, id)? {
+                add(&object.actor)?;
+            }
         }
     }
     if to_followers {
@@ -199,6 +208,12 @@ pub(super) fn local_recipients(
             }
             after = page.into_iter().next_back();
         }
+    }
+    // What changes or ends a thing must reach whoever holds it. Those who were mentioned in it may be
+    // named in its Create only: the instance itself takes the rest for them.
+    let tells = matches!(activity.kind(), "Update" | "Delete" | "Undo");
+    if names.is_empty() && tells && known.is_some() && !base.is_local(author) {
+        names.push(instance.clone());
     }
     Ok(names)
 }

@@ -122,7 +122,7 @@ impl Rules for GenesisRules {
         activity: &Activity,
         hidden: &[String],
     ) -> Result<Vec<ActorName>, StateError> {
-        audience::local_recipients(&self.base, state, activity, hidden)
+        audience::local_recipients(&self.base, &self.instance, state, activity, hidden)
     }
 
     fn keys(&self, state: &dyn StateView, actor: &str) -> Result<Option<KeyHistory>, StateError> {

@@ -10,7 +10,7 @@ use crate::cid::Cid;
 use crate::kernel::Shared;
 use crate::keys::{HistoryError, KeyHistory, PublicKey, Purpose};
 use crate::log::{Append, AppendError, Meta, Place};
-use crate::proof::{self, ProofHead};
+use crate::proof::{self, ProofError, ProofHead};
 use crate::refusal::{Problem, Refusal};
 use crate::rules::{Direction, Hosted};
 
@@ -256,16 +256,23 @@ async fn verify_proof(
     if head.expires.is_some_and(|expires| expires <= now) {
         return Err(bad("the proof has expired"));
     }
-    let key = keys.signer(method, activity).await?;
     let from_origin =
         matches!(transport, Transport::Fetched(url) if same_origin(url, activity.actor()));
-    if key.superseded && !current_key_signed && !from_origin {
-        return Err(bad(
-            "the proof is by a superseded key: sign the request by a current key as well",
-        ));
+    loop {
+        let key = keys.signer(method, activity).await?;
+        if key.superseded && !current_key_signed && !from_origin {
+            return Err(bad(
+                "the proof is by a superseded key: sign the request by a current key as well",
+            ));
+        }
+        let verdict = keys.shared.suites.verify(activity.document(), &key.public);
+        match verdict {
+            Ok(()) => return Ok(format!("proof:{method}")),
+            // Servers that rotate in place give a new key the id of the old one.
+            Err(ProofError::Invalid) if keys.refresh().await.is_ok_and(|news| news) => {}
+            Err(error) => return Err(bad(&error.to_string())),
+        }
     }
-    keys.shared.suites.verify(activity.document(), &key.public).map_err(|e| bad(&e.to_string()))?;
-    Ok(format!("proof:{method}"))
 }
 
 fn bad(detail: &str) -> Refusal {
@@ -370,10 +377,11 @@ impl Keys<'_> {
             match found {
                 Some(key) if key.controller == author => {
                     let public = key.public().map_err(|e| bad(&e.to_string()))?;
-                    return match signature.verify(&public) {
-                        Ok(()) => Ok(Some(key_id)),
-                        Err(reason) => Err(bad(&format!("HTTP signature: {reason}"))),
-                    };
+                    let Err(reason) = signature.verify(&public) else { return Ok(Some(key_id)) };
+                    // Servers that rotate in place give a new key the id of the old one.
+                    if !self.refresh().await.is_ok_and(|news| news) {
+                        return Err(bad(&format!("HTTP signature: {reason}")));
+                    }
                 }
                 Some(_) => return Err(bad("the key of the HTTP signature is not the author's")),
                 None if needed => {
