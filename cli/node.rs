@@ -87,12 +87,15 @@ impl Node {
     /// Starts everything but the server. When it returns, genesis is in force.
     pub async fn start(options: NodeOptions, around: Surroundings) -> Result<Self> {
         let Surroundings { runtime, storage, beside, dial, master_key, genesis, metrics } = around;
-        let supervisor = Supervisor::start(runtime.clock.clone()).await?;
         let base = options.kernel.base.clone();
         let rules: Arc<dyn Rules> =
             Arc::new(GenesisRules::new(base.clone(), options.kernel.instance.clone()));
         let log = Log::open(storage.clone(), rules.clone(), runtime.clone(), &options.log)
             .context("the log")?;
+        // Without a store that takes writes, nothing that follows the log gets on.
+        let written = log.clone();
+        let futile = Arc::new(move || written.failure());
+        let supervisor = Supervisor::start_unless(runtime.clock.clone(), futile).await?;
         let tokens = Tokens::load(storage.ledgers(), *master_key.derive(TOKEN_KEY))?;
         for spec in &options.tokens {
             tokens.put(spec)?;

@@ -72,6 +72,26 @@ fn has_all(node: &Node, name: &str, acknowledged: &[Published]) {
     assert_eq!(node.total(name, "outbox"), last.seq + 1, "nothing is half there");
 }
 
+/// The store takes no more writes: reads go on, and the operator is told once.
+fn is_poisoned(node: &Node, why: &str) {
+    let ready = node.client().get("/readyz").expect(503, "not ready").json();
+    let reasons = ready["reasons"].to_string();
+    assert!(reasons.contains("until a restart") && reasons.contains(why), "{ready}");
+    for path in ["/actors/alice", "/actors/alice/outbox?page=true", "/projections/objects"] {
+        node.client().get(path).expect(200, "reads go on");
+    }
+    let again = node.admin().post("/admin/dead-letter/replay?peer=http://localhost:1", &json!({}));
+    again.refused(503, "store-poisoned", "a replay");
+    let log = eventually(PATIENCE, "the failure is told", || {
+        let log = node.log_tail();
+        log.contains("no more are taken until a restart").then_some(log)
+    });
+    let told = |text: &str| log.matches(text).count();
+    assert_eq!(told("no more are taken until a restart"), 1, "{log}");
+    assert!(told("wait for the next start") <= 1, "{log}");
+    assert_eq!(told("did not start") + told("started again"), 0, "{log}");
+}
+
 fn verifies(data: &Path) {
     let ended = verify(data);
     assert_eq!(ended.code, Some(0), "fedsx verify: {}", ended.all());
@@ -173,6 +193,7 @@ fn a_disk_without_reserve_poisons_and_loses_nothing() {
         assert!(detail.contains("the disk is full"), "{detail}");
         has_all(&node, "alice", &published);
         client.post("/activity", &note("more")).refused(503, "store-poisoned", "later");
+        is_poisoned(&node, "the disk is full");
         disk.free();
         client.post("/activity", &note("more")).refused(503, "store-poisoned", "with room again");
         // It cannot write what is left, but it ends.
@@ -255,6 +276,7 @@ fn a_file_size_limit_without_reserve_poisons_and_loses_nothing() {
         "{problem}"
     );
     has_all(&node, "alice", &published);
+    is_poisoned(&node, "ulimit");
     node.stop_with("TERM");
     limit.set("unlimited");
     node.restart();

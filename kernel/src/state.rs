@@ -11,13 +11,15 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::log::StoreError;
+
 /// Why state could not be read or written.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StateError {
     /// The store failed; never the fault of a record.
-    #[error("storage: {0}")]
-    Storage(String),
+    #[error(transparent)]
+    Storage(#[from] StoreError),
     /// A stored value has another shape than the code expects.
     #[error("the value at {key:?} does not fit: {reason}")]
     Shape {

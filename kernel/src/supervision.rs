@@ -35,15 +35,21 @@ pub enum SupervisorMessage {
     Again(String, u32),
 }
 
+/// Tells why children that end cannot be helped by a new start, if that is so.
+pub type Futile = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// The supervising actor.
 pub struct Supervisor {
     clock: Arc<dyn Clock>,
+    futile: Futile,
 }
 
 /// What the supervisor knows of its children.
 pub struct Children {
     kept: HashMap<String, Kept>,
     names: HashMap<ActorId, String>,
+    /// Whether it was told that no child is started again.
+    given_up: bool,
 }
 
 struct Kept {
@@ -54,9 +60,36 @@ struct Kept {
 
 impl Supervisor {
     /// Starts a supervisor.
+    ///
+    /// # Errors
+    /// Where the actor did not start.
     pub async fn start(clock: Arc<dyn Clock>) -> Result<ActorRef<SupervisorMessage>, SpawnErr> {
-        let (supervisor, _) = Actor::spawn(None, Self { clock }, ()).await?;
+        Self::start_unless(clock, Arc::new(|| None)).await
+    }
+
+    /// Starts a supervisor that starts nothing again once that is futile.
+    ///
+    /// # Errors
+    /// As [`Supervisor::start`].
+    pub async fn start_unless(
+        clock: Arc<dyn Clock>,
+        futile: Futile,
+    ) -> Result<ActorRef<SupervisorMessage>, SpawnErr> {
+        let (supervisor, _) = Actor::spawn(None, Self { clock, futile }, ()).await?;
         Ok(supervisor)
+    }
+
+    /// Whether a child that ended stays as it is; told once.
+    fn gives_up(&self, children: &mut Children, name: &str) -> bool {
+        let Some(reason) = (self.futile)() else { return false };
+        if children.given_up {
+            tracing::debug!(child = %name, "a child ended and waits for the next start");
+        } else {
+            children.given_up = true;
+            tracing::warn!(child = %name, reason,
+                "a child ended; this one and others that end wait for the next start");
+        }
+        true
     }
 
     async fn launch(
@@ -79,6 +112,9 @@ impl Supervisor {
         why: &str,
     ) {
         let Some(name) = children.names.remove(&id) else { return };
+        if children.kept.contains_key(&name) && self.gives_up(children, &name) {
+            return;
+        }
         let Some(kept) = children.kept.get_mut(&name) else {
             tracing::debug!(child = %name, why, "a child on demand ended");
             return;
@@ -123,7 +159,7 @@ impl Actor for Supervisor {
         _: ActorRef<Self::Msg>,
         (): (),
     ) -> Result<Children, ActorProcessingErr> {
-        Ok(Children { kept: HashMap::new(), names: HashMap::new() })
+        Ok(Children { kept: HashMap::new(), names: HashMap::new(), given_up: false })
     }
 
     async fn handle(
@@ -150,6 +186,9 @@ impl Actor for Supervisor {
                 let Some(start) = children.kept.get(&name).map(|kept| kept.start.clone()) else {
                     return Ok(());
                 };
+                if self.gives_up(children, &name) {
+                    return Ok(());
+                }
                 match self.launch(&myself, children, name.clone(), &start).await {
                     Ok(_) => {
                         if let Some(kept) = children.kept.get_mut(&name) {

@@ -177,6 +177,9 @@ pub(crate) fn of_memory(fold: &dyn Fold, folded: &InMemory) -> Result<Digest, St
     Ok(hasher.finish(folded.at))
 }
 
-fn store_error(error: StateError) -> StoreError {
-    StoreError::Io(error.to_string())
+pub(crate) fn store_error(error: StateError) -> StoreError {
+    match error {
+        StateError::Storage(error) => error,
+        error => StoreError::Io(error.to_string()),
+    }
 }

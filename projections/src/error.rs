@@ -113,10 +113,13 @@ impl From<QueryError> for Refusal {
             | QueryError::TooMuchState { .. }
             | QueryError::NoPast(_)
             | QueryError::Forgotten => Problem::InvalidParameter,
+            // Replaced below by what the storage says.
             QueryError::State(_) | QueryError::Storage(_) => Problem::Internal,
         };
         let refusal = Refusal::new(problem, error.to_string());
         match error {
+            QueryError::State(error) => error.into(),
+            QueryError::Storage(error) => error.into(),
             QueryError::Future { head } => refusal.with("parameter", "at").with("head", head),
             QueryError::TooManyRecords { limit, .. } | QueryError::TooMuchState { limit } => {
                 refusal.with("parameter", "at").with("limit", limit)

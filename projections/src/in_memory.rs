@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use fedsx_kernel::log::{Record, StoreError};
-use fedsx_kernel::state::{MemoryState, StateError};
+use fedsx_kernel::state::MemoryState;
 use serde_json::Value;
 
+use crate::digest;
 use crate::fold::{Context, Fold};
 use crate::set_aside::SetAside;
 use crate::step::{Earlier, step};
@@ -49,8 +50,8 @@ impl InMemory {
         read: &mut ReadOne<'_>,
     ) -> Result<(), StoreError> {
         let mut past = Past { aside: &self.aside, read };
-        let effect = step(fold, context, &self.state, &mut past, record)
-            .map_err(|error: StateError| StoreError::Io(error.to_string()))?;
+        let effect =
+            step(fold, context, &self.state, &mut past, record).map_err(digest::store_error)?;
         for (key, value) in &effect.writes {
             if let Some(held) = self.state.0.get(key) {
                 self.bytes = self.bytes.saturating_sub(key.len() + weight(held));

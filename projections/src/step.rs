@@ -85,7 +85,7 @@ fn decide(
     effect: &mut Effect,
 ) -> Result<(), StateError> {
     // A decision about what this version of the fold digested, or about another record, is void.
-    let Some(mut item) = earlier.aside(decision.about).map_err(storage)? else { return Ok(()) };
+    let Some(mut item) = earlier.aside(decision.about)? else { return Ok(()) };
     if item.cid != decision.cid || item.status == Status::Retried {
         return Ok(());
     }
@@ -94,7 +94,7 @@ fn decide(
         Verdict::Skip if item.status == Status::Skipped => return Ok(()),
         Verdict::Skip => item.status = Status::Skipped,
         Verdict::Retry => {
-            let Some(old) = earlier.record(decision.about).map_err(storage)? else { return Ok(()) };
+            let Some(old) = earlier.record(decision.about)? else { return Ok(()) };
             // The record of the decision itself comes first.
             let mut here = Overlay::new(view);
             commit(&mut here, effect.writes.clone());
@@ -125,8 +125,4 @@ pub(crate) fn commit(overlay: &mut Overlay<'_>, writes: Writes) {
             None => overlay.remove(&key),
         }
     }
-}
-
-pub(crate) fn storage(error: StoreError) -> StateError {
-    StateError::Storage(error.to_string())
 }

@@ -38,10 +38,12 @@ impl TableState {
 
     fn read(&self, found: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Vec<(String, Value)>, StateError> {
         let read = |(key, bytes): (Vec<u8>, Vec<u8>)| {
-            let value = layout::decode(&key, &bytes).map_err(storage)?;
+            let value = layout::decode(&key, &bytes)?;
             let key = key.get(self.prefix.len()..).unwrap_or_default().to_vec();
-            let key = String::from_utf8(key)
-                .map_err(|_| StateError::Storage("a key of the state is not UTF-8".into()))?;
+            let key = String::from_utf8(key).map_err(|e| StoreError::Damaged {
+                place: format!("the state at {}", e.as_bytes().escape_ascii()),
+                reason: "its key is not UTF-8".into(),
+            })?;
             Ok((key, value))
         };
         found.into_iter().map(read).collect()
@@ -57,7 +59,7 @@ impl Rows for TableState {
     ) -> Result<Vec<(String, Value)>, StateError> {
         let before = before.map(|before| self.key(before));
         let found = self.table.scan_back(&self.key(prefix), before.as_deref(), limit);
-        self.read(found.map_err(storage)?)
+        self.read(found?)
     }
 }
 
@@ -83,8 +85,8 @@ impl Rows for MemoryState {
 impl StateView for TableState {
     fn get(&self, key: &str) -> Result<Option<Value>, StateError> {
         let key = self.key(key);
-        let Some(bytes) = self.table.get(&key).map_err(storage)? else { return Ok(None) };
-        layout::decode(&key, &bytes).map(Some).map_err(storage)
+        let Some(bytes) = self.table.get(&key)? else { return Ok(None) };
+        Ok(Some(layout::decode(&key, &bytes)?))
     }
 
     fn scan(
@@ -95,10 +97,6 @@ impl StateView for TableState {
     ) -> Result<Vec<(String, Value)>, StateError> {
         let after = after.map(|after| self.key(after));
         let found = self.table.scan(&self.key(prefix), after.as_deref(), limit);
-        self.read(found.map_err(storage)?)
+        self.read(found?)
     }
-}
-
-fn storage(error: StoreError) -> StateError {
-    StateError::Storage(error.to_string())
 }

@@ -35,8 +35,7 @@ impl GraphState {
 
 impl StateView for GraphState {
     fn get(&self, key: &str) -> Result<Option<Value>, StateError> {
-        let stored =
-            self.table.get(&self.key(key)).map_err(|e| StateError::Storage(e.to_string()))?;
+        let stored = self.table.get(&self.key(key))?;
         stored.map(|bytes| Self::value(key, &bytes)).transpose()
     }
 
@@ -47,10 +46,7 @@ impl StateView for GraphState {
         limit: usize,
     ) -> Result<Vec<(String, Value)>, StateError> {
         let after = after.map(|after| self.key(after));
-        let page = self
-            .table
-            .scan(&self.key(prefix), after.as_deref(), limit)
-            .map_err(|e| StateError::Storage(e.to_string()))?;
+        let page = self.table.scan(&self.key(prefix), after.as_deref(), limit)?;
         page.into_iter()
             .map(|(key, bytes)| {
                 let key = key.get(self.prefix.len()..).unwrap_or_default();

@@ -150,6 +150,10 @@ impl Peers {
     }
 
     async fn request(&self, peer: &str, wanted: Wanted) -> Result<u64, DeliveryError> {
+        if let Some(why) = self.context.kernel.log().failure() {
+            // The peer's actor waits for the next start.
+            return Err(StoreError::Poisoned(why).into());
+        }
         let (answer, receive) = oneshot::channel();
         self.ask(peer, |slot| lock(&slot.requests).push((wanted, answer)));
         let answered = receive.await.map_err(|_| DeliveryError::NoAnswer(peer.to_owned()))?;

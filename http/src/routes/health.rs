@@ -16,7 +16,7 @@ pub(crate) async fn live() -> Answer {
 }
 
 /// Ready when projections, delivery's index and the instance's own answers stand at the end of
-/// the log as it was when the question came.
+/// the log as it was when the question came, and the store takes writes.
 pub(crate) async fn ready(State(app): State<App>) -> Answer {
     let head = app.kernel().log().head();
     let mut reasons: Vec<String> = app
@@ -34,6 +34,9 @@ pub(crate) async fn ready(State(app): State<App>) -> Answer {
     let reactions = *app.parts.readiness.reactions.borrow();
     if reactions < head {
         reasons.push(format!("reactions are at {reactions} of {head}"));
+    }
+    if let Some(why) = app.kernel().log().failure() {
+        reasons.push(format!("the store takes no more writes until a restart: {why}"));
     }
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

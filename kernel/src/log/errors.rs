@@ -56,7 +56,10 @@ pub enum AppendError {
 
 impl From<StateError> for AppendError {
     fn from(error: StateError) -> Self {
-        Self::State(error.to_string())
+        match error {
+            StateError::Storage(error) => Self::Store(error),
+            error @ StateError::Shape { .. } => Self::State(error.to_string()),
+        }
     }
 }
 
@@ -73,7 +76,10 @@ impl From<StoreError> for Refusal {
 
 impl From<StateError> for Refusal {
     fn from(error: StateError) -> Self {
-        Refusal::new(Problem::Internal, error.to_string())
+        match error {
+            StateError::Storage(error) => error.into(),
+            error @ StateError::Shape { .. } => Refusal::new(Problem::Internal, error.to_string()),
+        }
     }
 }
 
@@ -82,7 +88,9 @@ impl From<AppendError> for Refusal {
         match error {
             AppendError::Refused(refusal) => refusal,
             AppendError::Store(error) => error.into(),
-            AppendError::Busy => Refusal::new(Problem::Busy, error.to_string()),
+            AppendError::Busy | AppendError::Closed => {
+                Refusal::new(Problem::Busy, error.to_string())
+            }
             AppendError::Position { .. } => Refusal::new(Problem::Conflict, error.to_string()),
             AppendError::OnceTaken(_) => {
                 Refusal::new(Problem::IdempotencyConflict, error.to_string())

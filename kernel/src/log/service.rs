@@ -1,6 +1,6 @@
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use moka::sync::Cache;
@@ -69,6 +69,9 @@ struct Inner {
     cache: Cache<Cid, Arc<Activity>>,
     erasures: Erasures,
     commits: Arc<AtomicU64>,
+    storage: Arc<dyn Storage>,
+    /// Why the writer takes nothing any more.
+    poisoned: Arc<OnceLock<String>>,
 }
 
 impl Log {
@@ -85,21 +88,33 @@ impl Log {
         let cache = Cache::new(options.cached_bodies);
         let commits = Arc::new(AtomicU64::new(0));
         let erasures = Erasures::default();
+        let poisoned = Arc::new(OnceLock::new());
         let writer = Writer {
-            storage,
+            storage: storage.clone(),
             store: store.clone(),
             rules,
             runtime,
             head: head_sender,
             cache: cache.clone(),
             erasures: erasures.clone(),
-            poisoned: None,
+            poisoned: poisoned.clone(),
             head_file: options.head_directory.as_deref().map(HeadFile::new),
             head_delay: options.head_delay,
             commits: commits.clone(),
         };
         tokio::spawn(writer.run(receive, options.group.max(1)));
-        Ok(Self { inner: Arc::new(Inner { store, requests, head, cache, erasures, commits }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                store,
+                requests,
+                head,
+                cache,
+                erasures,
+                commits,
+                storage,
+                poisoned,
+            }),
+        })
     }
 
     /// Hands an append to the writer; the order of calls is the order in the log.
@@ -150,6 +165,11 @@ impl Log {
     /// How many more appends the queue takes.
     pub fn free_places(&self) -> usize {
         self.inner.requests.capacity()
+    }
+
+    /// Why no more writes are taken until a restart, where one failed; reads go on.
+    pub fn failure(&self) -> Option<String> {
+        self.inner.poisoned.get().cloned().or_else(|| self.inner.storage.failure())
     }
 
     /// How many batches were committed since the start.

@@ -124,8 +124,10 @@ impl SledStorage {
         let gate = Arc::new(Gate::default());
         let rows = |name: &str, part: Part, space: Space| {
             let tree = db.open_tree(name).map_err(errors::read_error);
-            tree.and_then(|tree| Rows::open(Tracked::new(tree, part, gate.clone()), space))
-                .map_err(|e| OpenError::reading(directory, e))
+            tree.and_then(|tree| {
+                Rows::open(Tracked::new(tree, part, gate.clone()), space, config.clone())
+            })
+            .map_err(|e| OpenError::reading(directory, e))
         };
         let log = rows("log", Part::Log, Space::LOG)?;
         let projections = rows("projections", Part::Projections, Space::PROJECTIONS)?;
@@ -249,6 +251,10 @@ impl Storage for SledStorage {
 
     fn sync(&self) -> Result<(), StoreError> {
         self.core.sync()
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.core.failure()
     }
 
     fn backup(

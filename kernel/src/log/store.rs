@@ -134,6 +134,10 @@ pub trait Storage: Send + Sync + 'static {
     fn ledgers(&self) -> Arc<dyn Table>;
     /// Makes every write so far durable. Only the log's writer calls this.
     fn sync(&self) -> Result<(), StoreError>;
+    /// Why no more writes are taken until a restart, where one failed.
+    fn failure(&self) -> Option<String> {
+        None
+    }
     /// Copies log, admission state and ledgers, as they stand at one moment between two batches,
     /// into a new data directory; writes go on meanwhile. Projections are left to be rebuilt.
     /// The copy is durable on return, and its head is the answer.

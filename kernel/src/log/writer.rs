@@ -2,8 +2,8 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use moka::sync::Cache;
@@ -42,7 +42,8 @@ pub(super) struct Writer {
     pub(super) head: watch::Sender<u64>,
     pub(super) cache: Cache<Cid, Arc<Activity>>,
     pub(super) erasures: Erasures,
-    pub(super) poisoned: Option<StoreError>,
+    /// Why nothing is written any more; the same as in the handle.
+    pub(super) poisoned: Arc<OnceLock<String>>,
     pub(super) head_file: Option<HeadFile>,
     pub(super) head_delay: Duration,
     pub(super) commits: Arc<AtomicU64>,
@@ -102,7 +103,7 @@ impl Writer {
     async fn commit(&mut self, mut appends: Appends, syncs: Vec<SyncAnswer>) -> Option<Head> {
         let mut head = None;
         while !appends.is_empty() {
-            if self.poisoned.is_some() {
+            if self.poisoned.get().is_some() {
                 self.refuse(appends, Vec::new());
                 break;
             }
@@ -112,7 +113,7 @@ impl Writer {
                 cache: self.cache.clone(),
                 erasures: self.erasures.clone(),
             };
-            let Ok(committed) = self.runtime.run(move || work.commit(appends)).await else {
+            let Ok(mut committed) = self.runtime.run(move || work.commit(appends)).await else {
                 self.poison(StoreError::Io("the writer failed inside a commit".into()));
                 break;
             };
@@ -125,7 +126,12 @@ impl Writer {
                 }
                 // Nothing was written; after a full disk, the next batch may find room.
                 Ok(None) | Err(StoreError::Full(_)) => {}
-                Err(error) => self.poison(error),
+                Err(error) => {
+                    let poisoned = self.poison(error);
+                    for (result, _) in &mut committed.answers {
+                        *result = Err(AppendError::Store(poisoned.clone()));
+                    }
+                }
             }
             // Whoever stopped waiting does not want the answer; the append stands all the same.
             for (result, answer) in committed.answers {
@@ -142,15 +148,19 @@ impl Writer {
         if syncs.is_empty() {
             return;
         }
-        if self.poisoned.is_none() && !done {
+        if self.poisoned.get().is_none() && !done {
             let storage = self.storage.clone();
             match self.runtime.run(move || storage.sync()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => self.poison(error),
-                Err(_) => self.poison(StoreError::Io("the writer failed inside a sync".into())),
+                Ok(Err(error)) => {
+                    self.poison(error);
+                }
+                Err(_) => {
+                    self.poison(StoreError::Io("the writer failed inside a sync".into()));
+                }
             }
         }
-        match &self.poisoned {
+        match self.poisoned.get() {
             Some(_) => self.refuse(Appends::new(), syncs),
             None => {
                 for answer in syncs {
@@ -160,16 +170,22 @@ impl Writer {
         }
     }
 
-    fn poison(&mut self, error: StoreError) {
-        tracing::error!(%error, "a commit failed; no more writes are taken until a restart");
-        self.poisoned = Some(match error {
-            StoreError::Poisoned(why) => StoreError::Poisoned(why),
-            other => StoreError::Poisoned(other.to_string()),
-        });
+    /// Takes no more writes; gives what all who want to write are answered from now on.
+    fn poison(&self, error: StoreError) -> StoreError {
+        let why = match error {
+            // The store has told so itself.
+            StoreError::Poisoned(why) => why,
+            error => {
+                tracing::error!(%error, "a commit failed; no more are made until a restart");
+                error.to_string()
+            }
+        };
+        StoreError::Poisoned(self.poisoned.get_or_init(|| why).clone())
     }
 
     fn refuse(&self, appends: Appends, syncs: Vec<SyncAnswer>) {
-        let Some(error) = &self.poisoned else { return };
+        let Some(why) = self.poisoned.get() else { return };
+        let error = StoreError::Poisoned(why.clone());
         for (_, answer) in appends {
             let _ = answer.send(Err(error.clone().into()));
         }

@@ -72,12 +72,21 @@ impl Core {
 
     /// Refuses writes since one failed.
     pub(super) fn check(&self) -> Result<(), StoreError> {
-        self.failed.get().map_or(Ok(()), |why| Err(StoreError::Poisoned(why.clone())))
+        self.failure().map_or(Ok(()), |why| Err(StoreError::Poisoned(why)))
     }
 
-    /// Notes that a write failed; the first reason stays.
+    /// Why no more writes are taken, where one failed.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failed.get().cloned()
+    }
+
+    /// Notes that a write failed, and tells so once; the first reason stays.
     pub(super) fn fail(&self, why: String) -> StoreError {
-        StoreError::Poisoned(self.failed.get_or_init(|| why).clone())
+        let first = || {
+            tracing::error!(why, "a write failed; no more are taken until a restart");
+            why
+        };
+        StoreError::Poisoned(self.failed.get_or_init(first).clone())
     }
 
     /// Works out writes and checks that there is room for them.

@@ -18,7 +18,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::errors::read_error;
+use super::errors::{self, write_failure};
 use crate::log::snapshot::Tracked;
 use crate::log::store::{Pairs, StoreError, TableWrite};
 
@@ -178,6 +178,7 @@ impl MaybeCut {
 /// The rows of one tree.
 pub(super) struct Rows {
     tree: Tracked,
+    config: sled::Config,
     space: Space,
     maybe_cut: MaybeCut,
 }
@@ -222,12 +223,27 @@ pub(super) struct Prepared {
 }
 
 impl Rows {
-    pub(super) fn open(tree: Tracked, space: Space) -> Result<Self, StoreError> {
-        let maybe_cut = MaybeCut::new();
-        for key in tree.scan_prefix(space.listed(&[])).keys() {
-            maybe_cut.add(key.map_err(read_error)?.get(1..).unwrap_or_default());
+    /// The configuration is that of the database of the tree.
+    pub(super) fn open(
+        tree: Tracked,
+        space: Space,
+        config: sled::Config,
+    ) -> Result<Self, StoreError> {
+        let rows = Self { tree, config, space, maybe_cut: MaybeCut::new() };
+        for key in rows.tree.scan_prefix(space.listed(&[])).keys() {
+            let key = key.map_err(|e| rows.unread(e))?;
+            rows.maybe_cut.add(key.get(1..).unwrap_or_default());
         }
-        Ok(Self { tree, space, maybe_cut })
+        Ok(rows)
+    }
+
+    /// Why something could not be read. sled answers with the write that failed before, where it
+    /// would change its tree on the way.
+    fn unread(&self, error: sled::Error) -> StoreError {
+        match (self.config.global_error(), error) {
+            (Err(why), sled::Error::Io(_)) => StoreError::Poisoned(write_failure(&why)),
+            (_, error) => errors::read_error(error),
+        }
     }
 
     /// The tree below, for copies of all that is in it.
@@ -237,7 +253,7 @@ impl Rows {
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         for _ in 0..TRIES {
-            let row = self.tree.get(self.space.row(key)).map_err(read_error)?;
+            let row = self.tree.get(self.space.row(key)).map_err(|e| self.unread(e))?;
             let Some(row) = row else { return Ok(None) };
             if let Some(value) = self.value(key, &row)? {
                 return Ok(Some(value));
@@ -257,7 +273,7 @@ impl Rows {
             Some(Stored::Cut(cut)) => {
                 let mut value = Vec::with_capacity(cut.length);
                 for piece in cut.keys(self.space) {
-                    match self.tree.get(piece).map_err(read_error)? {
+                    match self.tree.get(piece).map_err(|e| self.unread(e))? {
                         Some(piece) => value.extend_from_slice(&piece),
                         None => return Ok(None),
                     }
@@ -288,7 +304,7 @@ impl Rows {
         &self,
         item: sled::Result<(sled::IVec, sled::IVec)>,
     ) -> Result<Option<Pair>, StoreError> {
-        let (row, bytes) = item.map_err(read_error)?;
+        let (row, bytes) = item.map_err(|e| self.unread(e))?;
         let key = row.get(1..).unwrap_or_default().to_vec();
         let value = match self.value(&key, &bytes)? {
             Some(value) => Some(value),
@@ -301,7 +317,7 @@ impl Rows {
     /// The last key that starts with this prefix.
     pub(super) fn last(&self, prefix: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.tree.scan_prefix(self.space.row(prefix)).keys().next_back() {
-            Some(key) => Ok(key.map_err(read_error)?.get(1..).map(<[u8]>::to_vec)),
+            Some(key) => Ok(key.map_err(|e| self.unread(e))?.get(1..).map(<[u8]>::to_vec)),
             None => Ok(None),
         }
     }
@@ -385,7 +401,7 @@ impl Rows {
     /// Removes the pieces that a key has, also those that an earlier write of the same batch made.
     fn drop_pieces(&self, key: &[u8], prepared: &mut Vec<TableWrite>) -> Result<(), StoreError> {
         let row = self.space.row(key);
-        let stored_now = self.tree.get(&row).map_err(read_error)?;
+        let stored_now = self.tree.get(&row).map_err(|e| self.unread(e))?;
         let earlier = prepared.iter().rev().find(|(key, _)| *key == row);
         let earlier = earlier.and_then(|(_, value)| value.clone());
         for bytes in [stored_now.map(|row| row.to_vec()), earlier].into_iter().flatten() {
@@ -401,7 +417,14 @@ impl Rows {
     pub(super) fn commit(&self, prepared: Prepared, mark: Option<Mark>) -> sled::Result<()> {
         let mut writes = prepared.writes;
         writes.extend(mark.map(|mark| (vec![self.space.0 + 3], Some(mark.value()))));
-        self.tree.apply(writes)
+        let keys: Vec<Vec<u8>> = writes.iter().map(|(key, _)| key.clone()).collect();
+        self.tree.apply(writes)?;
+        // sled leaves it to whoever comes by next, readers too, to split or merge the leaves that
+        // were written. After a write that fails they could not: it is done now.
+        for key in keys {
+            self.tree.contains_key(key)?;
+        }
+        Ok(())
     }
 
     /// Reads everything once, so that damage anywhere shows; gives the number of rows.

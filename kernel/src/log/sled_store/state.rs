@@ -67,7 +67,7 @@ struct Committed<'a>(&'a Rows);
 
 impl StateView for Committed<'_> {
     fn get(&self, key: &str) -> Result<Option<Value>, StateError> {
-        match self.0.get(&place(key)).map_err(|e| storage(&e))? {
+        match self.0.get(&place(key))? {
             Some(bytes) => decode(key, &bytes).map(Some),
             None => Ok(None),
         }
@@ -81,8 +81,7 @@ impl StateView for Committed<'_> {
     ) -> Result<Vec<(String, Value)>, StateError> {
         let after = after.map(place);
         let found = self.0.scan(&place(prefix), after.as_deref(), limit);
-        found
-            .map_err(|e| storage(&e))?
+        found?
             .into_iter()
             .map(|(key, bytes)| {
                 let key = String::from_utf8_lossy(key.get(1..).unwrap_or_default()).into_owned();
@@ -91,10 +90,6 @@ impl StateView for Committed<'_> {
             })
             .collect()
     }
-}
-
-fn storage(error: &StoreError) -> StateError {
-    StateError::Storage(error.to_string())
 }
 
 fn decode(key: &str, bytes: &[u8]) -> Result<Value, StateError> {
