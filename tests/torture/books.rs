@@ -119,6 +119,13 @@ impl Books {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many publishes and deliveries were acknowledged.
+    pub fn acknowledged(&self) -> usize {
+        let pages = self.open();
+        let publishes = pages.publishes.iter().filter(|p| matches!(p.fate, Fate::Acked(_)));
+        publishes.count() + pages.deliveries.iter().filter(|d| d.acked.is_some()).count()
+    }
+
     /// Enters a request before it is sent.
     pub fn publish(
         &self,

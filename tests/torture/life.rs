@@ -5,7 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use fedsx_kernel::runtime::{OsRandom, Random};
@@ -21,6 +21,10 @@ use crate::{Args, Total};
 
 /// Actors of the peer.
 const FOREIGN: usize = 4;
+/// A round ends when it had its time and a number of answers, at most so many.
+const MOST_ANSWERS: usize = 25;
+/// How long these answers are waited for.
+const BUSY: Duration = Duration::from_secs(15);
 /// Findings of a kind that are printed for a life.
 const SHOWN: usize = 10;
 
@@ -111,11 +115,17 @@ impl Life {
             self.child.start()?;
         }
         let load_for = self.dice.millis(300, 2000);
+        // On a busy machine that time alone may pass before anything is answered.
+        let answers = self.world.books.acknowledged() + 1 + self.dice.index(MOST_ANSWERS);
         // The peer must have been asked for the keys of its actors once.
         let calm = round == 0;
         std::thread::scope(|scope| -> Result<()> {
             let load = Load::start(scope, &self.world, &self.dice, calm);
             std::thread::sleep(load_for);
+            let began = Instant::now();
+            while self.world.books.acknowledged() < answers && began.elapsed() < BUSY {
+                std::thread::sleep(Duration::from_millis(5));
+            }
             let killed = self.child.kill();
             load.stop()?;
             killed
