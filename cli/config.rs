@@ -44,6 +44,19 @@ pub struct ServeArgs {
     /// Requests per second of one client address; 0 for no limit [default: 200].
     #[arg(long, env = "FEDSX_REQUESTS_PER_SECOND", value_name = "N")]
     pub requests_per_second: Option<u32>,
+    /// Deliveries that are taken of one peer each second; 0 for no limit [default: 100].
+    #[arg(long, env = "FEDSX_PEER_DELIVERIES_PER_SECOND", value_name = "N")]
+    pub peer_deliveries_per_second: Option<u32>,
+    /// How long a request to another server may take, the last byte of its answer included
+    /// [default: 10s].
+    #[arg(long, env = "FEDSX_REQUEST_TIMEOUT", value_name = "TIME")]
+    pub request_timeout: Option<String>,
+    /// How long fetching an actor for a delivery may take, its key history included [default: 5s].
+    #[arg(long, env = "FEDSX_FETCH_TIMEOUT", value_name = "TIME")]
+    pub fetch_timeout: Option<String>,
+    /// The least time between two fetches of one actor [default: 1s].
+    #[arg(long, env = "FEDSX_FETCH_PAUSE", value_name = "TIME")]
+    pub fetch_pause: Option<String>,
     /// A higher epoch than the one noted in the data directory; a restore raises it by itself.
     #[arg(long, env = "FEDSX_EPOCH", value_name = "N")]
     pub epoch: Option<u64>,
@@ -89,6 +102,10 @@ struct FileConfig {
     allow_http: Option<bool>,
     delivery_schedule: Option<String>,
     requests_per_second: Option<u32>,
+    peer_deliveries_per_second: Option<u32>,
+    request_timeout: Option<String>,
+    fetch_timeout: Option<String>,
+    fetch_pause: Option<String>,
     epoch: Option<u64>,
     disk_reserve: Option<String>,
     genesis: Option<PathBuf>,
@@ -115,6 +132,14 @@ pub struct ServeConfig {
     pub delivery_schedule: Option<Vec<Duration>>,
     /// Requests per second of one client.
     pub requests_per_second: Option<u32>,
+    /// Deliveries per second of one peer.
+    pub peer_deliveries_per_second: Option<u32>,
+    /// How long a request to another server may take.
+    pub request_timeout: Option<Duration>,
+    /// How long fetching an actor may take.
+    pub fetch_timeout: Option<Duration>,
+    /// The least time between two fetches of one actor.
+    pub fetch_pause: Option<Duration>,
     /// A higher epoch than the noted one.
     pub epoch: Option<u64>,
     /// What is kept free on the disk, in bytes.
@@ -175,6 +200,15 @@ impl ServeArgs {
             allow_http,
             delivery_schedule: schedule.as_deref().map(pauses).transpose()?,
             requests_per_second: self.requests_per_second.or(file.requests_per_second),
+            peer_deliveries_per_second: self
+                .peer_deliveries_per_second
+                .or(file.peer_deliveries_per_second),
+            request_timeout: time(
+                "--request-timeout",
+                self.request_timeout.or(file.request_timeout),
+            )?,
+            fetch_timeout: time("--fetch-timeout", self.fetch_timeout.or(file.fetch_timeout))?,
+            fetch_pause: time("--fetch-pause", self.fetch_pause.or(file.fetch_pause))?,
             epoch: self.epoch.or(file.epoch),
             disk_reserve_bytes: self
                 .disk_reserve
@@ -215,14 +249,20 @@ fn bytes(text: &str) -> Result<u64> {
 
 /// Reads pauses such as `30s,5m,30m,6h,24h`; `ms`, `s`, `m`, `h` and `d` are units.
 fn pauses(text: &str) -> Result<Vec<Duration>> {
-    let list = text.split(',').map(str::trim).map(pause).collect::<Result<Vec<_>>>()?;
+    let of = |text| pause("--delivery-schedule", text);
+    let list = text.split(',').map(str::trim).map(of).collect::<Result<Vec<_>>>()?;
     if list.len() > 32 {
         bail!("--delivery-schedule: at most 32 pauses");
     }
     Ok(list)
 }
 
-fn pause(text: &str) -> Result<Duration> {
+/// A time where one was given.
+fn time(option: &str, text: Option<String>) -> Result<Option<Duration>> {
+    text.map(|text| pause(option, text.trim())).transpose()
+}
+
+fn pause(option: &str, text: &str) -> Result<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit_ms: u64 = match unit {
@@ -231,13 +271,13 @@ fn pause(text: &str) -> Result<Duration> {
         "m" => 60 * 1000,
         "h" => 3600 * 1000,
         "d" => 24 * 3600 * 1000,
-        _ => bail!("--delivery-schedule: {text:?} has no unit of ms, s, m, h, d"),
+        _ => bail!("{option}: {text:?} has no unit of ms, s, m, h, d"),
     };
-    let number: u64 = number.parse().with_context(|| format!("--delivery-schedule: {text:?}"))?;
+    let number: u64 = number.parse().with_context(|| format!("{option}: {text:?}"))?;
     let pause_ms = number
         .checked_mul(unit_ms)
         .filter(|ms| (1..=30 * 24 * 3600 * 1000).contains(ms))
-        .with_context(|| format!("--delivery-schedule: {text:?} is not within 1ms and 30d"))?;
+        .with_context(|| format!("{option}: {text:?} is not within 1ms and 30d"))?;
     Ok(Duration::from_millis(pause_ms))
 }
 

@@ -89,6 +89,10 @@ async fn serve(config: ServeConfig) -> Result<()> {
 fn options(config: &ServeConfig, base: Base, epoch: u64) -> NodeOptions {
     let mut kernel = KernelOptions::new(base.clone());
     kernel.epoch = epoch;
+    if let Some(per_second) = config.peer_deliveries_per_second {
+        kernel.peer_deliveries_per_second = per_second;
+        kernel.peer_burst = per_second.saturating_mul(50);
+    }
     let mut delivery = service::Options::default();
     if let Some(schedule) = &config.delivery_schedule {
         delivery.schedule = schedule.clone();
@@ -98,16 +102,24 @@ fn options(config: &ServeConfig, base: Base, epoch: u64) -> NodeOptions {
         http.requests_per_second = per_second;
         http.burst = per_second.saturating_mul(10);
     }
+    let mut client = ClientOptions {
+        allow_private_network: config.allow_private_network,
+        allow_http: config.allow_http,
+        user_agent: format!("fedsx/{} (+{base})", env!("CARGO_PKG_VERSION")),
+        ..ClientOptions::default()
+    };
+    if let Some(timeout) = config.request_timeout {
+        client.request_timeout = timeout;
+        client.connect_timeout = client.connect_timeout.min(timeout);
+    }
+    let mut discovery = DiscoveryOptions::default();
+    discovery.fetch_timeout = config.fetch_timeout.unwrap_or(discovery.fetch_timeout);
+    discovery.fetch_pause = config.fetch_pause.unwrap_or(discovery.fetch_pause);
     NodeOptions {
         kernel,
         log: LogOptions { head_directory: Some(config.data.clone()), ..LogOptions::default() },
-        client: ClientOptions {
-            allow_private_network: config.allow_private_network,
-            allow_http: config.allow_http,
-            user_agent: format!("fedsx/{} (+{base})", env!("CARGO_PKG_VERSION")),
-            ..ClientOptions::default()
-        },
-        discovery: DiscoveryOptions::default(),
+        client,
+        discovery,
         delivery,
         http,
         tokens: config.tokens.clone(),

@@ -30,6 +30,7 @@ mod fedify;
 mod follow_lifecycle;
 mod format_fixtures;
 mod gap_healing;
+mod hostile;
 mod http_multi_actor;
 mod inbox;
 mod key_rotation;

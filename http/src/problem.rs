@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fedsx_kernel::refusal::{Problem, Refusal};
+use fedsx_kernel::refusal::{Problem, RETRY_AFTER, Refusal};
 use serde_json::{Map, json};
 
 /// Seconds after which a refusal for lack of room is worth another try.
@@ -88,10 +88,11 @@ impl IntoResponse for Rejection {
         for (name, value) in members {
             document.insert(name.into(), value);
         }
-        let mut response = (status, json!(document).to_string()).into_response();
+        let mut response = (status, json!(&document).to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        let retry = self.retry_after_s.or_else(|| {
+        let stated = document.get(RETRY_AFTER).and_then(serde_json::Value::as_u64);
+        let retry = self.retry_after_s.or(stated).or_else(|| {
             (status == StatusCode::SERVICE_UNAVAILABLE && problem != Problem::StorePoisoned)
                 .then_some(RETRY_S)
         });

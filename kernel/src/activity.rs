@@ -1,5 +1,7 @@
 //! The envelope: one activity with its identity.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -8,6 +10,9 @@ use crate::address::{MAX_URL_BYTES, origin_of};
 use crate::canonical::{self, CanonicalError};
 use crate::cid::Cid;
 use crate::order::Order;
+
+/// The most recipients that an activity names.
+pub const MAX_RECIPIENTS: usize = 2000;
 
 /// An activity (ActivityStreams 2.0, section 4.2) as it stands on the wire, and its CID.
 ///
@@ -289,15 +294,15 @@ impl Activity {
 
     /// Everyone named in `to` and `cc`, in order, each once.
     pub fn audience(&self) -> Vec<&str> {
-        let mut seen = Vec::new();
+        let (mut audience, mut seen) = (Vec::new(), HashSet::new());
         for member in ["to", "cc", "audience"] {
             for id in ids_in(self.document.get(member)) {
-                if !seen.contains(&id) {
-                    seen.push(id);
+                if seen.insert(id) {
+                    audience.push(id);
                 }
             }
         }
-        seen
+        audience
     }
 }
 
@@ -361,7 +366,16 @@ fn check_shape(members: &Map<String, Value>) -> Result<(), ActivityError> {
     if origin_of(actor).is_none() {
         return Err(ActivityError::Member("actor", "must be an http or https URL"));
     }
+    let mut recipients = 0;
     for name in ["to", "cc", "bto", "bcc", "audience"] {
+        recipients += match members.get(name) {
+            None => 0,
+            Some(Value::Array(items)) => items.len(),
+            Some(_) => 1,
+        };
+        if recipients > MAX_RECIPIENTS {
+            return Err(ActivityError::Member("to", "there are more than 2000 recipients"));
+        }
         let fits = match members.get(name) {
             None | Some(Value::Null) => true,
             Some(Value::Array(items)) => items.iter().all(|item| id_of(item).is_some()),

@@ -158,14 +158,24 @@ impl fmt::Display for Base {
 
 /// Scheme, host and port of an http(s) URL (`https://example.org:8443`, default ports left out);
 /// `None` for anything else, and for URLs with credentials or beyond [`MAX_URL_BYTES`].
+///
+/// Ids are compared as they are written, so that what the URL parser would mend silently (white
+/// space, control characters, backslashes, missing or extra slashes) is refused here.
 pub fn origin_of(url: &str) -> Option<String> {
-    if url.len() > MAX_URL_BYTES {
+    if url.len() > MAX_URL_BYTES || !is_written_out(url) {
         return None;
     }
     let parsed = Url::parse(url).ok()?;
     let web = matches!(parsed.scheme(), "http" | "https") && parsed.has_host();
     let plain = parsed.username().is_empty() && parsed.password().is_none();
     (web && plain).then(|| parsed.origin().ascii_serialization())
+}
+
+/// Whether a URL has the form `scheme://authority...` and nothing that a parser leaves out.
+fn is_written_out(url: &str) -> bool {
+    let odd = |c: char| c.is_control() || c.is_whitespace() || c == '\\';
+    let authority = url.split_once(':').and_then(|(_, rest)| rest.strip_prefix("//"));
+    authority.is_some_and(|rest| !rest.starts_with('/')) && !url.contains(odd)
 }
 
 /// Whether two ids are of one origin (FEP-fe34).
@@ -184,6 +194,43 @@ mod tests {
         }
         for bad in ["", "Alice", ".a", "-a", "a/b", "a b", "ä", &"a".repeat(65)] {
             assert!(bad.parse::<ActorName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn origins() {
+        for (url, origin) in [
+            ("https://example.org", "https://example.org"),
+            ("HTTPS://Example.org:443/a", "https://example.org"),
+            ("http://127.0.0.1.:80/x", "http://127.0.0.1"),
+            ("http://0x7f.1:81/", "http://127.0.0.1:81"),
+            ("https://bücher.example/ä", "https://xn--bcher-kva.example"),
+            ("http://[::FFFF:1.2.3.4]/", "http://[::ffff:102:304]"),
+        ] {
+            assert_eq!(origin_of(url).as_deref(), Some(origin), "{url}");
+        }
+        for url in [
+            "",
+            "example.org",
+            "//example.org",
+            "http:example.org",
+            "http:/example.org",
+            "http:///example.org",
+            "http:\\\\example.org",
+            "http://example.org\\x",
+            "ht\ttp://example.org",
+            "http://example.org/\n",
+            " http://example.org",
+            "http://example.org/a b",
+            "http://example.org/\u{a0}",
+            "http://example.org/\0",
+            "http://u@example.org",
+            "http://:p@example.org",
+            "ftp://example.org",
+            "http://[fe80::1%25eth0]/",
+            "http://example.org:99999/",
+        ] {
+            assert_eq!(origin_of(url), None, "{url:?}");
         }
     }
 

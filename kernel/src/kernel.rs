@@ -16,6 +16,7 @@ use crate::hosts::Hosts;
 use crate::keys::{KeyRing, RingError};
 use crate::log::{Append, Log, Meta, Once, Place};
 use crate::pipeline::inbound::{Delivery, Received};
+use crate::pipeline::rates::Rates;
 use crate::proof::Suites;
 use crate::refusal::{Problem, Refusal};
 use crate::rules::Rules;
@@ -35,6 +36,12 @@ pub struct KernelOptions {
     pub publishes_in_flight: usize,
     /// Deliveries that may be under way.
     pub deliveries_in_flight: usize,
+    /// Deliveries that may wait for the documents of their authors. Others go on meanwhile.
+    pub introductions_in_flight: usize,
+    /// Deliveries that are taken of one peer each second; 0 for no limit.
+    pub peer_deliveries_per_second: u32,
+    /// Deliveries of one peer that may come at once.
+    pub peer_burst: u32,
     /// After this long without work a hosted actor leaves memory.
     pub idle: Duration,
     /// How long the signature of an accepted request is remembered.
@@ -53,6 +60,9 @@ impl KernelOptions {
             epoch: 0,
             publishes_in_flight: 64,
             deliveries_in_flight: 256,
+            introductions_in_flight: 128,
+            peer_deliveries_per_second: 100,
+            peer_burst: 5000,
             idle: Duration::from_secs(300),
             replay_window: Duration::from_secs(13 * 3600),
         }
@@ -111,6 +121,8 @@ pub struct Shared {
     pub(crate) keys: Arc<dyn KeySource>,
     pub(crate) replays: Cache<[u8; 32], ()>,
     pub(crate) deliveries: Semaphore,
+    pub(crate) introductions: Semaphore,
+    pub(crate) rates: Rates,
 }
 
 /// The parts of which a kernel is made.
@@ -142,6 +154,12 @@ impl Kernel {
             .build();
         let inner = Arc::new(Shared {
             deliveries: Semaphore::new(parts.options.deliveries_in_flight),
+            introductions: Semaphore::new(parts.options.introductions_in_flight),
+            rates: Rates::new(
+                parts.options.peer_deliveries_per_second,
+                parts.options.peer_burst,
+                parts.runtime.clock.clone(),
+            ),
             options: parts.options,
             log: parts.log,
             rules: parts.rules,

@@ -7,6 +7,9 @@ use std::fmt;
 
 use serde_json::Value;
 
+/// The member of a problem document with the seconds to wait.
+pub const RETRY_AFTER: &str = "retryAfter";
+
 /// The stable name of a kind of refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -248,6 +251,15 @@ impl Refusal {
     pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.members.push((name, value.into()));
         self
+    }
+}
+
+impl Refusal {
+    /// The same refusal with the member `retryAfter`: seconds after which another try makes sense.
+    /// The server says so in a header too.
+    #[must_use]
+    pub fn retry_after_s(self, seconds: i64) -> Self {
+        self.with(RETRY_AFTER, seconds.max(1))
     }
 }
 

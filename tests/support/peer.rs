@@ -244,9 +244,41 @@ pub struct Foreign {
 }
 
 /// One RSA key for all foreign actors of a process, because making one is slow.
-fn rsa() -> &'static SecretKey {
+pub fn rsa() -> &'static SecretKey {
     static KEY: OnceLock<SecretKey> = OnceLock::new();
     KEY.get_or_init(|| SecretKey::generate_rsa(&OsRandom).expect("an RSA key"))
+}
+
+/// A key that signs requests, of any size.
+pub enum SigningKey<'a> {
+    /// One that every server here takes.
+    Usual(&'a SecretKey),
+    /// An RSA key that is too small to be taken.
+    Small(&'a rsa::RsaPrivateKey),
+}
+
+impl SigningKey<'_> {
+    /// The signature over a message, with SHA-256 for RSA.
+    pub fn sign(&self, message: &[u8], random: &dyn fedsx_kernel::runtime::Random) -> Vec<u8> {
+        match self {
+            Self::Usual(key) => key.sign(message, random).expect("a signature"),
+            Self::Small(key) => {
+                let scheme = rsa::Pkcs1v15Sign::new::<rsa::sha2::Sha256>();
+                let digest = rsa::sha2::Digest::finalize(
+                    <rsa::sha2::Sha256 as rsa::sha2::Digest>::new_with_prefix(message),
+                );
+                key.sign(scheme, &digest).expect("a signature")
+            }
+        }
+    }
+
+    /// Its name in RFC 9421.
+    pub fn algorithm(&self) -> &'static str {
+        match self {
+            Self::Usual(key) => key.algorithm().name(),
+            Self::Small(_) => "rsa-v1_5-sha256",
+        }
+    }
 }
 
 /// The present time as activities state it.
@@ -449,7 +481,7 @@ pub fn send(client: &Client, path: &str, headers: &HeaderMap, body: Vec<u8>) -> 
     client.send("POST", path, &list, Some(body))
 }
 
-fn unique() -> u128 {
+pub fn unique() -> u128 {
     let random: &dyn fedsx_kernel::runtime::Random = &OsRandom;
     u128::from_be_bytes(random.bytes())
 }

@@ -266,6 +266,16 @@ impl Facts<'_> {
         Ok(stated.is_some_and(|stated| stated.kind == Kind::Follow && stated.object == followed))
     }
 
+    /// Who made the statement with this id, while it stands.
+    pub(super) fn author_of(
+        &self,
+        view: &dyn StateView,
+        id: &str,
+    ) -> Result<Option<String>, StateError> {
+        let stated: Option<Stated> = get_as(view, &self.key(&["id", id]))?;
+        Ok(stated.map(|stated| stated.actor))
+    }
+
     /// Whether an author undid the statement with this id.
     pub(super) fn undid(
         &self,

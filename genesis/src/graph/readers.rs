@@ -133,6 +133,14 @@ impl Graph {
         self.facts().follows(view, id, followed)
     }
 
+    /// Who stated the Follow or Block with this id, while it stands.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn author_of(&self, view: &dyn StateView, id: &str) -> Result<Option<String>, StateError> {
+        self.facts().author_of(view, id)
+    }
+
     /// Whether an author undid the statement with this id.
     ///
     /// # Errors

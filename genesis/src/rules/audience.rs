@@ -1,5 +1,7 @@
 //! Whom an activity is for.
 
+use std::collections::HashSet;
+
 use fedsx_kernel::activity::{id_of, ids_in};
 use fedsx_kernel::address::origin_of;
 use fedsx_kernel::refusal::{Problem, Refusal};
@@ -11,7 +13,7 @@ use serde_json::{Map, Value};
 use super::references;
 use crate::actors;
 use crate::definition::AudienceToken;
-use crate::fold::{GRAPH, owned};
+use crate::fold::{GRAPH, blocks, owned};
 use crate::graph::Graph;
 
 /// Everyone (ActivityPub, section 5.6).
@@ -152,7 +154,7 @@ fn usual(
     (to, cc)
 }
 
-/// The actors hosted here that an activity is for.
+/// The actors hosted here that an activity is for; one that blocks the author is not among them.
 pub(super) fn local_recipients(
     base: &Base,
     instance: &ActorName,
@@ -161,11 +163,11 @@ pub(super) fn local_recipients(
     hidden: &[String],
 ) -> Result<Vec<ActorName>, StateError> {
     let author = activity.actor();
-    let mut names: Vec<ActorName> = Vec::new();
+    let (mut names, mut seen) = (Vec::new(), HashSet::new());
     let mut add = |id: &str| -> Result<(), StateError> {
         let Some(name) = base.name_of(id).filter(|_| id != author) else { return Ok(()) };
         let lives = actors::actor(state, id)?.is_some_and(|actor| !actor.deleted);
-        if lives && !names.contains(&name) {
+        if lives && !blocks(state, id, author)? && seen.insert(name.clone()) {
             names.push(name);
         }
         Ok(())

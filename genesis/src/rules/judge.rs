@@ -2,6 +2,7 @@
 
 use fedsx_kernel::activity::{id_of, ids_in};
 use fedsx_kernel::address::same_origin;
+use fedsx_kernel::keys::Key;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::rules::{Direction, Judgement};
 use fedsx_kernel::state::StateView;
@@ -191,9 +192,10 @@ fn by_owner(state: &dyn StateView, activity: &Activity) -> Result<(), Refusal> {
     let Some(object) = activity.object() else { return Ok(()) };
     let id = id_of(object).unwrap_or_default();
     match activity.kind() {
-        "Create" | "Update" | "Delete" => {
-            let is_actor = kind_in(object).is_some_and(is_actor_type)
-                || (activity.kind() == "Delete" && actors::actor(state, id)?.is_some());
+        "Create" | "Update" | "Delete" | "Move" => {
+            let is_actor = activity.kind() == "Move"
+                || kind_in(object).is_some_and(is_actor_type)
+                || actors::actor(state, id)?.is_some();
             if is_actor && id != activity.actor() {
                 return refuse(format!("{id} is not {}", activity.actor()));
             }
@@ -206,6 +208,11 @@ fn by_owner(state: &dyn StateView, activity: &Activity) -> Result<(), Refusal> {
             }
             if !id.is_empty() && !same_origin(id, activity.actor()) {
                 return refuse(format!("{id} is not by {}", activity.actor()));
+            }
+            if let Some(author) = Graph::new(GRAPH).author_of(state, id)?
+                && author != activity.actor()
+            {
+                return refuse(format!("{id} is by {author}"));
             }
             Ok(())
         }
@@ -255,8 +262,24 @@ fn answers_our_follow(
     }
 }
 
-/// A change of keys is signed by a key that may rotate, judged against the state before it.
+/// A change of keys is signed by a key that may rotate, judged against the state before it. An
+/// actor whose keys are known is not created again with others: that would be a rotation by
+/// any key that signs.
 fn may_change_keys(state: &dyn StateView, activity: &Activity) -> Result<(), Refusal> {
+    let introduced = actor_keys::introduced(activity);
+    if !introduced.is_empty()
+        && let Some(known) = actors::actor(state, activity.actor())?
+        && !known.keys.all().is_empty()
+    {
+        let same =
+            |new: &Key| known.keys.find(&new.id).is_some_and(|key| key.material == new.material);
+        if let Some(other) = introduced.iter().find(|key| !same(key)) {
+            return Err(Refusal::new(
+                Problem::NotAuthorised,
+                format!("{} is known, and {} is none of its keys", activity.actor(), other.id),
+            ));
+        }
+    }
     let changes = activity.kind() == "Update"
         && actor_keys::concerns_author(activity)
         && actor_keys::rotation(activity).is_some();

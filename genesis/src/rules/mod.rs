@@ -170,7 +170,11 @@ impl Rules for GenesisRules {
         // The keys of a deleted actor are gone, so its Delete can only be checked by who knew it.
         let ends_itself =
             activity.kind() == "Delete" && activity.object_id() == Some(activity.actor());
-        Ok(ends_itself && actors::actor(state, activity.actor())?.is_none())
+        Ok(match actors::actor(state, activity.actor())? {
+            None => ends_itself,
+            // Whatever it said before, nothing of it is left.
+            Some(actor) => actor.deleted,
+        })
     }
 
     fn subjects<'a>(&self, activity: &'a Activity) -> Vec<&'a str> {

@@ -1,6 +1,7 @@
 //! Inboxes: deliveries of peers, and what an actor received (ActivityPub, sections 5.2 and 7).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -89,34 +90,42 @@ async fn take(
     let received = signature::Received { method, target_uri: &target, headers, body: &bytes };
     let claim = signature::claim(&received, app.kernel().runtime().clock.now())
         .map_err(|e| Refusal::new(Problem::InvalidSignature, format!("HTTP signature: {e}")))?;
-    let sender = claim.as_ref().and_then(|claim| origin_of(&claim.key_id));
-    let transport = match claim {
-        Some(claim) => Transport::Signed(Arc::new(HttpSignature(claim))),
+    let signature = claim.map(|claim| Arc::new(HttpSignature { claim, held: false.into() }));
+    let transport = match &signature {
+        Some(signature) => Transport::Signed(signature.clone()),
         None => Transport::Bare,
     };
     let delivery = Delivery { body: bytes, receivers, transport, backfilled: false };
     let received =
         fedsx_delivery::discovery::budgeted(FETCHES, app.kernel().receive(delivery)).await?;
-    if let Some(peer) = sender {
+    // Anybody can name a peer; only its own signature shows that the peer is there.
+    let peer = signature.filter(|signature| signature.held.load(Ordering::Relaxed));
+    if let Some(peer) = peer.and_then(|signature| origin_of(&signature.claim.key_id)) {
         app.parts.delivery.contact(&peer);
     }
     Ok(received)
 }
 
 /// A parsed HTTP signature, for the kernel to judge.
-struct HttpSignature(Claim);
+struct HttpSignature {
+    claim: Claim,
+    /// Whether it was found to hold.
+    held: AtomicBool,
+}
 
 impl TransportSignature for HttpSignature {
     fn key_id(&self) -> &str {
-        &self.0.key_id
+        &self.claim.key_id
     }
 
     fn verify(&self, key: &PublicKey) -> Result<(), String> {
-        self.0.verify(key).map_err(|e| e.to_string())
+        self.claim.verify(key).map_err(|e| e.to_string())?;
+        self.held.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn replay_key(&self) -> [u8; 32] {
-        self.0.replay_key
+        self.claim.replay_key
     }
 }
 

@@ -86,15 +86,27 @@ pub(crate) async fn receive(shared: &Arc<Shared>, delivery: Delivery) -> Result<
     let activity = shape(&body)?;
     let state = shared.log.state();
     let receiver = receiver_id(shared, &receivers)?;
-    local_claim(shared, &activity)?;
+    if shared.options.base.is_local(activity.actor()) {
+        return own_words(shared, &activity);
+    }
     shared.rules.sender(state, activity.actor(), receiver.as_deref())?;
+    // What we fetch ourselves is limited by us.
+    let peer = origin_of(activity.actor()).filter(|_| !matches!(transport, Transport::Fetched(_)));
+    if let Some(peer) = &peer {
+        shared.rates.check(peer)?;
+    }
     if shared.rules.ignorable(state, &activity)? {
         return Ok(Received::Ignored);
     }
     ahead(shared, &activity)?;
-    let verified_by = verify(shared, &activity, &transport).await?;
-    let replay_key = replay(shared, &transport)?;
+    let Vouched { by: verified_by, request } = verify(shared, &activity, &transport).await?;
+    if let Some(peer) = &peer {
+        shared.rates.take(peer)?;
+    }
     let judgement = shared.rules.judge(state, &activity, Direction::Inbound)?;
+    // Only what would else be taken is remembered: whatever was refused may be sent again, and
+    // nobody can spoil a request that is still to come by copying a signature that is not checked.
+    let replay_key = replay(shared, request)?;
 
     let activity = Arc::new(activity);
     let (rules, judged, earlier) = (shared.rules.clone(), activity.clone(), judgement.clone());
@@ -161,13 +173,11 @@ fn receiver_id(shared: &Shared, receivers: &Receivers) -> Result<Option<String>,
     }
 }
 
-/// What claims to be ours and is not in our log is not ours.
-fn local_claim(shared: &Shared, activity: &Activity) -> Result<(), Refusal> {
-    if !shared.options.base.is_local(activity.actor()) {
-        return Ok(());
-    }
+/// Words of our own actors that come back. Whoever here they were for has had them since they
+/// were published, and what is not in our log was never said.
+fn own_words(shared: &Shared, activity: &Activity) -> Result<Received, Refusal> {
     match shared.log.store().first_entry(activity.cid())? {
-        Some(_) => Ok(()),
+        Some(_) => Ok(Received::Already { cid: *activity.cid() }),
         None => Err(Refusal::new(
             Problem::WrongOrigin,
             "it claims an author of this instance, who never said it",
@@ -175,20 +185,23 @@ fn local_claim(shared: &Shared, activity: &Activity) -> Result<(), Refusal> {
     }
 }
 
+/// Nothing may lie ahead by which the author's statements are ordered: it would outdo whatever the
+/// author says until then.
 fn ahead(shared: &Shared, activity: &Activity) -> Result<(), Refusal> {
     let latest = shared.runtime.clock.now_ms().saturating_add(MAX_AHEAD_MS);
-    match activity.published_ms() {
-        Some(published) if published > latest => {
-            Err(Refusal::new(Problem::FromTheFuture, "published lies more than five minutes ahead"))
-        }
+    let stated = activity.published_ms().max(Some(activity.order().time_ms));
+    match stated {
+        Some(stated) if stated > latest => Err(Refusal::new(
+            Problem::FromTheFuture,
+            "published or updated lies more than five minutes ahead",
+        )),
         _ => Ok(()),
     }
 }
 
-/// Remembers the signature of a request; a second one like it is a replay.
-fn replay(shared: &Shared, transport: &Transport) -> Result<Option<[u8; 32]>, Refusal> {
-    let Transport::Signed(signature) = transport else { return Ok(None) };
-    let key = signature.replay_key();
+/// Remembers a signed request; a second one like it is a replay.
+fn replay(shared: &Shared, request: Option<[u8; 32]>) -> Result<Option<[u8; 32]>, Refusal> {
+    let Some(key) = request else { return Ok(None) };
     let seen = shared.replays.entry(key).or_insert(());
     if seen.is_fresh() {
         Ok(Some(key))
@@ -197,12 +210,20 @@ fn replay(shared: &Shared, transport: &Transport) -> Result<Option<[u8; 32]>, Re
     }
 }
 
+/// What vouches for an activity.
+struct Vouched {
+    /// What established that the author said it.
+    by: String,
+    /// The signed request, where its signature is by the author and holds.
+    request: Option<[u8; 32]>,
+}
+
 /// Establishes that the author said it; what vouches for it is the answer.
 async fn verify(
     shared: &Shared,
     activity: &Activity,
     transport: &Transport,
-) -> Result<String, Refusal> {
+) -> Result<Vouched, Refusal> {
     let author = activity.actor();
     let head = proof::head(activity.document()).map_err(|e| bad(&e.to_string()))?;
     let mut unknown_suite = None;
@@ -215,16 +236,18 @@ async fn verify(
         None => None,
     };
     let mut keys = Keys { shared, author, history: None, refreshed: false };
-    if shared.options.base.is_local(author) {
-        // Held already; nobody needs to be asked for our own keys.
-        keys.refreshed = true;
-    }
-    let by_transport = match transport {
-        Transport::Signed(signature) => keys.transport(signature.as_ref(), head.is_none()).await?,
-        _ => None,
+    let (by_transport, request) = match transport {
+        Transport::Signed(signature) => {
+            let by = keys.transport(signature.as_ref(), head.is_none()).await?;
+            let request = by.is_some().then(|| signature.replay_key());
+            (by, request)
+        }
+        _ => (None, None),
     };
     if let Some(head) = head {
-        return verify_proof(&mut keys, activity, &head, transport, by_transport.is_some()).await;
+        let signed = by_transport.is_some();
+        let by = verify_proof(&mut keys, activity, &head, transport, signed).await?;
+        return Ok(Vouched { by, request });
     }
     if let Some(suite) = unknown_suite
         && by_transport.is_none()
@@ -236,9 +259,9 @@ async fn verify(
         return Err(bad("an activity that certifies itself carries a proof"));
     }
     match (by_transport, transport) {
-        (Some(key_id), _) => Ok(format!("http-signature:{key_id}")),
+        (Some(key_id), _) => Ok(Vouched { by: format!("http-signature:{key_id}"), request }),
         (None, Transport::Fetched(url)) if same_origin(url, activity.id()) => {
-            Ok(format!("fetch:{url}"))
+            Ok(Vouched { by: format!("fetch:{url}"), request })
         }
         _ => Err(bad("neither a proof nor an HTTP signature by the author")),
     }
@@ -312,6 +335,10 @@ impl Keys<'_> {
             return Ok(false);
         }
         self.refreshed = true;
+        let Ok(_permit) = self.shared.introductions.try_acquire() else {
+            let detail = "too many deliveries wait for the keys of their authors";
+            return Err(Refusal::new(Problem::Busy, detail));
+        };
         self.shared.keys.refresh(self.author).await?;
         self.history = self.shared.rules.keys(self.shared.log.state(), self.author)?;
         Ok(true)

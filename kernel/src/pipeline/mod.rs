@@ -5,5 +5,6 @@
 
 pub mod inbound;
 pub(crate) mod outbound;
+pub(crate) mod rates;
 
 pub use outbound::{contexts, seconds};

@@ -1,0 +1,108 @@
+//! How many deliveries are taken of one peer.
+//!
+//! Only what a peer verifiably sent counts against it, so that nobody can use up the share of
+//! another by claiming to be it. While its share is used up, what claims to come from it is
+//! refused before anything is verified.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use moka::sync::Cache;
+
+use crate::refusal::{Problem, Refusal};
+use crate::runtime::Clock;
+
+/// Peers that are remembered; the share of a forgotten one is whole again.
+const PEERS: u64 = 100_000;
+const SECOND_US: i64 = 1_000_000;
+
+/// The generic cell rate algorithm, by origin: a peer's next delivery is due at a time that each
+/// delivery moves on, and that may lie ahead by as much as a burst is worth.
+pub(crate) struct Rates {
+    due_us: Cache<String, Arc<AtomicI64>>,
+    clock: Arc<dyn Clock>,
+    interval_us: i64,
+    burst_us: i64,
+}
+
+impl Rates {
+    /// `per_second` 0 means no limit.
+    pub(crate) fn new(per_second: u32, burst: u32, clock: Arc<dyn Clock>) -> Self {
+        let interval_us = if per_second == 0 { 0 } else { SECOND_US / i64::from(per_second) };
+        let burst_us = interval_us.saturating_mul(i64::from(burst.max(1)));
+        Self { due_us: Cache::new(PEERS), clock, interval_us, burst_us }
+    }
+
+    /// Refuses where the peer's share is used up.
+    pub(crate) fn check(&self, peer: &str) -> Result<(), Refusal> {
+        let due_us = self.due_us.get(peer).map_or(0, |due| due.load(Ordering::Relaxed));
+        self.judge(due_us.saturating_add(self.interval_us))
+    }
+
+    /// Counts one delivery of the peer, or refuses it.
+    pub(crate) fn take(&self, peer: &str) -> Result<(), Refusal> {
+        if self.interval_us == 0 {
+            return Ok(());
+        }
+        let now_us = self.now_us();
+        let due = self.due_us.get_with_by_ref(peer, || Arc::new(AtomicI64::new(now_us)));
+        let mut held_us = due.load(Ordering::Relaxed);
+        loop {
+            let next_us = held_us.max(now_us).saturating_add(self.interval_us);
+            self.judge(next_us)?;
+            match due.compare_exchange(held_us, next_us, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(other_us) => held_us = other_us,
+            }
+        }
+    }
+
+    fn judge(&self, next_us: i64) -> Result<(), Refusal> {
+        let over_us = next_us.saturating_sub(self.now_us()).saturating_sub(self.burst_us);
+        if self.interval_us == 0 || over_us <= 0 {
+            return Ok(());
+        }
+        let refusal = Refusal::new(Problem::TooManyRequests, "this peer delivers too often");
+        Err(refusal.retry_after_s(over_us.saturating_add(SECOND_US - 1) / SECOND_US))
+    }
+
+    fn now_us(&self) -> i64 {
+        self.clock.now().as_microsecond()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::runtime::SystemClock;
+
+    #[test]
+    fn a_share_is_used_up_by_its_peer_alone() {
+        let rates = Rates::new(1, 3, Arc::new(SystemClock));
+        for _ in 0..3 {
+            rates.check("https://a.example").unwrap();
+            rates.take("https://a.example").unwrap();
+        }
+        for refused in [rates.check("https://a.example"), rates.take("https://a.example")] {
+            let refusal = refused.unwrap_err();
+            assert_eq!(refusal.problem, Problem::TooManyRequests);
+            assert!(refusal.members.contains(&("retryAfter", 1.into())), "{refusal:?}");
+        }
+        rates.check("https://b.example").unwrap();
+        rates.take("https://b.example").unwrap();
+    }
+
+    #[test]
+    fn claims_count_for_nothing_and_no_limit_is_none() {
+        let rates = Rates::new(1, 1, Arc::new(SystemClock));
+        for _ in 0..100 {
+            rates.check("https://a.example").unwrap();
+        }
+        let unlimited = Rates::new(0, 0, Arc::new(SystemClock));
+        for _ in 0..1000 {
+            unlimited.take("https://a.example").unwrap();
+            unlimited.check("https://a.example").unwrap();
+        }
+    }
+}
