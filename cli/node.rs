@@ -25,7 +25,7 @@ use fedsx_kernel::runtime::Runtime;
 use fedsx_kernel::supervision::{Supervisor, SupervisorMessage};
 use fedsx_kernel::tokens::{TokenSpec, Tokens};
 use fedsx_kernel::{Kernel, KernelOptions};
-use fedsx_projections::{Context, Projections, builtin};
+use fedsx_projections::{Context, Projections, builtin, published};
 use ractor::ActorRef;
 use tokio::sync::watch;
 
@@ -130,11 +130,14 @@ impl Node {
             storage.projections(),
             log.clone(),
             runtime.clone(),
-            Context { base },
+            Context { base: base.clone() },
             builtin(),
         )
         .await
         .context("the projections")?;
+        published::keep(projections.clone(), log.clone(), runtime.clone(), base)
+            .await
+            .context("the published projections")?;
         let delivery = Delivery::open(
             service::Parts {
                 kernel: kernel.clone(),

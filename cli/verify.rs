@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use fedsx_genesis::GenesisRules;
+use fedsx_genesis::script::Scripts;
 use fedsx_kernel::keys::KeyHistory;
 use fedsx_kernel::log::{LogStore, Record, Salvage, SledStorage, Storage, Stream};
 use fedsx_kernel::merkle::{CheckedTree, TreeChecks};
@@ -16,7 +17,7 @@ use fedsx_kernel::rules::Rules;
 use fedsx_kernel::state::{MemoryState, Overlay};
 use fedsx_kernel::{Activity, Base};
 use fedsx_projections::digest::rebuild;
-use fedsx_projections::{Context, builtin, stored_digest};
+use fedsx_projections::{Context, Fold, builtin, published, stored_digest};
 use serde::Serialize;
 
 use crate::args::VerifyArgs;
@@ -285,7 +286,9 @@ fn projections(storage: &SledStorage, base: &Base) -> Result<u64> {
     let (table, store) = (storage.projections(), storage.log());
     let context = Context { base: base.clone() };
     let mut count = 0;
-    let folds = builtin();
+    let mut folds = builtin();
+    let published = published::published(&*store, base, &Scripts::new())?;
+    folds.extend(published.into_iter().map(|fold| fold as Arc<dyn Fold>));
     let bar = Progress::count("rebuilding", store.head()?.saturating_mul(folds.len() as u64));
     for fold in folds {
         let stored = stored_digest(&table, fold.as_ref())?;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use fedsx_genesis::script::Scripts;
 use fedsx_kernel::log::Storage as _;
-use fedsx_projections::{Context, StoreSource, builtin, rebuild_stored};
+use fedsx_projections::{Context, Fold, StoreSource, builtin, published, rebuild_stored};
 use serde_json::{Value, json};
 
 use super::{ProjectionArgs, RebuildArgs, items, listed, member, path, text};
@@ -60,8 +61,10 @@ fn offline(directory: &Path, name: Option<&str>) -> Result<Vec<Outcome>> {
         .with_context(|| format!("{} does not say whose it is", directory.display()))?;
     let storage = data::open_offline(directory)?;
     let (context, head) = (Context { base }, storage.log().head()?);
+    let published = published::published(&*storage.log(), &context.base, &Scripts::new())?;
+    let published = published.into_iter().map(|fold| fold as Arc<dyn Fold>);
     let mut outcomes = Vec::new();
-    for fold in builtin() {
+    for fold in builtin().into_iter().chain(published) {
         if name.is_some_and(|name| name != fold.name()) {
             continue;
         }

@@ -12,6 +12,7 @@ pub mod definition;
 pub mod fold;
 pub mod graph;
 pub mod manifest;
+pub mod published;
 pub mod reactions;
 pub mod records;
 pub mod registry;

@@ -31,6 +31,8 @@ pub enum SupervisorMessage {
     Keep(String, Start, oneshot::Sender<Result<ActorCell, SpawnErr>>),
     /// Start a child on demand; it is not restarted.
     OnDemand(String, Start, oneshot::Sender<Result<ActorCell, SpawnErr>>),
+    /// Do not start a kept child again, whatever becomes of it.
+    Release(String),
     /// Start a kept child again.
     Again(String, u32),
 }
@@ -181,6 +183,9 @@ impl Actor for Supervisor {
             SupervisorMessage::OnDemand(name, start, answer) => {
                 let result = self.launch(&myself, children, name, &start).await;
                 let _ = answer.send(result);
+            }
+            SupervisorMessage::Release(name) => {
+                children.kept.remove(&name);
             }
             SupervisorMessage::Again(name, failures) => {
                 let Some(start) = children.kept.get(&name).map(|kept| kept.start.clone()) else {

@@ -41,6 +41,9 @@ pub enum OpenError {
     /// The table could not be read.
     #[error(transparent)]
     Storage(#[from] StoreError),
+    /// The blocking pool is gone.
+    #[error("work could not be done, since the node stops")]
+    Blocking,
 }
 
 /// Why a query was not answered.

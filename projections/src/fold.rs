@@ -1,8 +1,8 @@
 //! What a projection is made of.
 
-use fedsx_kernel::Base;
 use fedsx_kernel::log::Record;
 use fedsx_kernel::state::State;
+use fedsx_kernel::{Base, Cid};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -44,6 +44,10 @@ pub trait Fold: Send + Sync + 'static {
     fn name(&self) -> &str;
     /// Rises whenever the fold would give another state for the same log.
     fn version(&self) -> u32;
+    /// The definition that it comes from, where it was published.
+    fn definition(&self) -> Option<&Cid> {
+        None
+    }
     /// Which entries it sees.
     fn scope(&self) -> Scope;
     /// Who may read the state.

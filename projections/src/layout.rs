@@ -165,6 +165,25 @@ impl Builds<'_> {
         Ok(found.unwrap_or(Build::first(version)))
     }
 
+    /// The names of all projections of which anything is stored.
+    pub(crate) fn names(table: &dyn Table) -> Result<Vec<String>, StoreError> {
+        let (mut names, mut after): (Vec<String>, Option<Vec<u8>>) = (Vec::new(), None);
+        while let Some((key, _)) = table.scan(b"", after.as_deref(), 1)?.pop() {
+            let name = key.split(|byte| *byte == 0).next().unwrap_or_default();
+            let name = String::from_utf8(name.to_vec()).map_err(|_| damaged(&key, "no name"))?;
+            // Keys are a name, a zero byte, and more: what comes after them all is the next name.
+            after = Some([name.as_bytes(), &[1]].concat());
+            names.push(name);
+        }
+        Ok(names)
+    }
+
+    /// Removes everything of this projection.
+    pub(crate) fn wipe(&self, table: &dyn Table) -> Result<(), StoreError> {
+        self.wipe_others(table, &[])?;
+        wipe_prefix(table, format!("{}\0", self.0).as_bytes())
+    }
+
     /// Removes every build that is not among these.
     pub(crate) fn wipe_others(&self, table: &dyn Table, keep: &[Build]) -> Result<(), StoreError> {
         let builds = format!("{}\0v", self.0).into_bytes();

@@ -18,6 +18,7 @@ pub mod folds;
 mod in_memory;
 mod layout;
 mod offline;
+pub mod published;
 pub mod query;
 mod reader;
 pub mod set_aside;

@@ -15,6 +15,7 @@ use crate::actors::{self, is_actor_type};
 use crate::definition::{Definition, Kind};
 use crate::fold::GRAPH;
 use crate::graph::{Graph, Relation};
+use crate::published;
 use crate::registry;
 use crate::schema::SchemaError;
 
@@ -96,6 +97,8 @@ impl GenesisRules {
         }
         let object = activity.object().unwrap_or(&Value::Null);
         let definition = Definition::published(activity.kind(), object)
+            .map_err(|e| Refusal::new(Problem::SchemaViolation, format!("/object: {e}")))?;
+        published::check(&definition, &self.scripts)
             .map_err(|e| Refusal::new(Problem::SchemaViolation, format!("/object: {e}")))?;
         if let Some(schema) = definition.schema() {
             self.schemas.accepts(schema).map_err(|e| {

@@ -24,6 +24,7 @@ use crate::actor_keys;
 use crate::actors::{self, is_actor_type};
 use crate::fold;
 use crate::schema::Schemas;
+use crate::script::Scripts;
 
 pub use audience::{FOLLOWERS, PUBLIC, is_public};
 
@@ -32,12 +33,13 @@ pub struct GenesisRules {
     base: Base,
     instance: ActorName,
     schemas: Schemas,
+    scripts: Scripts,
 }
 
 impl GenesisRules {
     /// Rules for the instance with this base and this actor of its own.
     pub fn new(base: Base, instance: ActorName) -> Self {
-        Self { base, instance, schemas: Schemas::new() }
+        Self { base, instance, schemas: Schemas::new(), scripts: Scripts::new() }
     }
 
     fn instance_actor(&self) -> String {

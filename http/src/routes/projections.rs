@@ -53,6 +53,7 @@ pub(crate) async fn query(
     if name == DELIVERY_STATE {
         return delivery_state(&app, caller.grant(), &query).await;
     }
+    defined(&app, &name, &query).await?;
     let key = key(&app, &name, &caller, &query)?;
     wait(&app, &name, &query).await?;
     let at = parameter::<u64>("at", first(&query, "at"))?;
@@ -122,6 +123,16 @@ fn own_key(grant: Option<&Grant>, key: Vec<String>) -> Result<Vec<String>, Refus
     };
     authorize(grant, Request::Read(&owner))?;
     if key.is_empty() { Ok(vec![owner.to_string()]) } else { Ok(key) }
+}
+
+/// Waits for a projection that is defined at the position that the client asks for.
+async fn defined(app: &App, name: &str, query: &[(String, String)]) -> Result<(), Refusal> {
+    let min_seq = parameter::<u64>("min_seq", first(query, "min_seq"))?;
+    let projections = &app.parts.projections;
+    if let Some(min_seq) = min_seq.filter(|_| projections.info(name).is_err()) {
+        projections.settled(min_seq, wait_time(app, query)?).await?;
+    }
+    Ok(())
 }
 
 async fn wait(app: &App, name: &str, query: &[(String, String)]) -> Result<(), Refusal> {

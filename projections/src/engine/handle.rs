@@ -1,21 +1,21 @@
 //! The handle of all projections of a node.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fedsx_kernel::Cid;
 use fedsx_kernel::log::{Log, Table};
 use fedsx_kernel::runtime::Runtime;
 use fedsx_kernel::state::{StateView, key};
-use fedsx_kernel::supervision::{self, SHUTDOWN, Start, Supervisor, SupervisorMessage};
-use ractor::{Actor, ActorRef};
+use fedsx_kernel::supervision::{SHUTDOWN, Supervisor, SupervisorMessage};
+use ractor::ActorRef;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::past::Past;
-use super::projector::{Message, Projector};
-use super::runner::Runner;
+use super::projector::Message;
+use super::running::{Running, follow};
 use super::shared::{LiveView, Rebuilt, Shared};
 use super::stream::Streams;
 use crate::cursors::Cursors;
@@ -28,16 +28,12 @@ use crate::reader::{Judge, Reader};
 use crate::set_aside::SetAside;
 use crate::table_state::Rows;
 
-/// How long a projection may take to finish its batch at shutdown.
-const SHUTDOWN_WAIT: Duration = Duration::from_secs(10);
 /// How long a digest may take.
 const DIGEST_WAIT: Duration = Duration::from_secs(600);
 /// How long a rebuild may take to begin.
 const REBUILD_WAIT: Duration = Duration::from_secs(60);
 /// Most records that were set aside in one answer.
 const SET_ASIDE_LIMIT: usize = 1000;
-/// The longest name of a projection, in bytes.
-const MAX_NAME_BYTES: usize = 128;
 
 /// Configuration of the projections.
 #[derive(Clone, Debug)]
@@ -74,6 +70,9 @@ pub struct Info {
     pub set_aside: u64,
     /// Whether the fold's own version is served and stands at the end of the log.
     pub caught_up: bool,
+    /// The definition that it comes from, where it was published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub definition: Option<Cid>,
     /// The build that is made beside the served one, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rebuilding: Option<Rebuilding>,
@@ -96,14 +95,15 @@ const TRIES: usize = 3;
 pub struct Projections(Arc<Inner>);
 
 struct Inner {
-    projections: BTreeMap<String, Arc<Shared>>,
+    running: Arc<Running>,
     log: Log,
     runtime: Runtime,
     context: Context,
     past: Past,
     streams: Streams,
     cursors: Cursors,
-    supervisor: ActorRef<SupervisorMessage>,
+    /// Up to this position, what runs is what the definitions say.
+    settled: watch::Sender<u64>,
     owns_supervisor: bool,
 }
 
@@ -157,10 +157,61 @@ impl Projections {
         start(options, table, log, runtime, context, folds, (supervisor, false)).await
     }
 
+    /// Starts a projection from the beginning of the log or from where it stopped, or gives the
+    /// one with this name another fold: its state is served, as far as the new fold allows that,
+    /// until that of the new fold is built. Live streams of it end.
+    ///
+    /// # Errors
+    /// See [`Projections::open`].
+    pub async fn put(&self, fold: Arc<dyn Fold>) -> Result<(), OpenError> {
+        self.0.past.forget(fold.name());
+        self.0.running.start(fold).await
+    }
+
+    /// Ends a projection and removes its state.
+    ///
+    /// # Errors
+    /// Where the table cannot be written.
+    pub async fn remove(&self, name: &str) -> Result<(), OpenError> {
+        self.0.past.forget(name);
+        self.0.running.remove(name).await
+    }
+
+    /// Removes the state of projections that do not run: of those that ended while the node was
+    /// down.
+    ///
+    /// # Errors
+    /// Where the table cannot be read or written.
+    pub async fn remove_others(&self) -> Result<(), OpenError> {
+        self.0.running.wipe_others().await
+    }
+
+    /// Tells that the projections that run are those that the log defines up to a position.
+    pub(crate) fn settled_at(&self, position: u64) {
+        self.0.settled.send_replace(position);
+    }
+
+    /// Waits until the projections that run are those that the log defines up to a position.
+    ///
+    /// # Errors
+    /// [`QueryError::NotCaughtUp`] after `timeout`.
+    pub async fn settled(&self, min_seq: u64, timeout: Duration) -> Result<(), QueryError> {
+        let mut settled = self.0.settled.subscribe();
+        tokio::select! {
+            biased;
+            // The sender lives in self, so waiting cannot fail.
+            _ = settled.wait_for(|settled| *settled >= min_seq) => Ok(()),
+            () = self.0.runtime.clock.sleep(timeout) => Err(QueryError::NotCaughtUp {
+                reached: *self.0.settled.borrow(),
+                wanted: min_seq,
+            }),
+        }
+    }
+
     /// Every projection, by name.
     pub fn list(&self) -> Vec<Info> {
         let head = self.0.log.head();
-        self.0.projections.values().map(|shared| info(shared, head)).collect()
+        self.0.running.all().values().map(|shared| info(shared, head)).collect()
     }
 
     /// One projection.
@@ -168,7 +219,7 @@ impl Projections {
     /// # Errors
     /// [`QueryError::Unknown`].
     pub fn info(&self, name: &str) -> Result<Info, QueryError> {
-        Ok(info(self.shared(name)?, self.0.log.head()))
+        Ok(info(&*self.shared(name)?, self.0.log.head()))
     }
 
     /// Whether every projection stands at the end of the log.
@@ -206,7 +257,7 @@ impl Projections {
     /// # Errors
     /// [`QueryError::Unknown`].
     pub fn view(&self, name: &str) -> Result<Arc<dyn StateView>, QueryError> {
-        Ok(Arc::new(LiveView(self.shared(name)?.clone())))
+        Ok(Arc::new(LiveView(self.shared(name)?)))
     }
 
     /// One page of a projection, as a reader may see it. What [`Page`] promises holds. Reading
@@ -219,7 +270,7 @@ impl Projections {
         let query = self.resumed(name, query)?;
         for _ in 0..TRIES {
             let served = shared.served();
-            let (items, next) = self.rows(shared, &shared.state(served.build), &query, reader)?;
+            let (items, next) = self.rows(&shared, &shared.state(served.build), &query, reader)?;
             // A build that was replaced meanwhile may be half gone.
             if shared.live() == served.build {
                 return Ok(Page {
@@ -258,7 +309,7 @@ impl Projections {
         let fold = &*shared.fold;
         let folded = self.0.past.at(fold, &self.0.context, &self.0.log, at)?;
         let now = shared.state(shared.live());
-        let judge = self.judge(shared, reader);
+        let judge = self.judge(&shared, reader);
         let mut show = |row: &[String], value: Value| {
             let row_key: Vec<&str> = row.iter().map(String::as_str).collect();
             if let Some(now) = now.get(&key(&row_key))?
@@ -385,15 +436,11 @@ impl Projections {
     /// Ends live streams, lets every projection finish its batch, and stops it.
     pub async fn shutdown(&self) {
         self.end_streams();
-        for (name, shared) in &self.0.projections {
-            let Some(actor) = shared.actor() else { continue };
-            let stopped = actor.stop_and_wait(Some(SHUTDOWN.to_owned()), Some(SHUTDOWN_WAIT));
-            if let Err(error) = stopped.await {
-                tracing::warn!(projection = %name, %error, "a projection did not stop in time");
-            }
+        for shared in self.0.running.all().values() {
+            self.0.running.stop(shared).await;
         }
         if self.0.owns_supervisor {
-            self.0.supervisor.stop(Some(SHUTDOWN.to_owned()));
+            self.0.running.supervisor.stop(Some(SHUTDOWN.to_owned()));
         }
     }
 
@@ -409,8 +456,8 @@ impl Projections {
         &self.0.runtime
     }
 
-    pub(super) fn shared(&self, name: &str) -> Result<&Arc<Shared>, QueryError> {
-        self.0.projections.get(name).ok_or_else(|| QueryError::Unknown(name.to_owned()))
+    pub(super) fn shared(&self, name: &str) -> Result<Arc<Shared>, QueryError> {
+        self.0.running.get(name).ok_or_else(|| QueryError::Unknown(name.to_owned()))
     }
 }
 
@@ -425,6 +472,7 @@ fn info(shared: &Shared, head: u64) -> Info {
         head,
         set_aside: shared.set_aside(),
         caught_up: version == shared.fold.version() && served.global_seq >= head,
+        definition: shared.fold.definition().copied(),
         rebuilding: shared.making().map(|making| Rebuilding {
             version: making.build.version,
             global_seq: making.global_seq,
@@ -441,59 +489,26 @@ async fn start(
     folds: Vec<Arc<dyn Fold>>,
     (supervisor, owns_supervisor): (ActorRef<SupervisorMessage>, bool),
 ) -> Result<Projections, OpenError> {
-    let mut projections = BTreeMap::new();
+    let (of_log, of_runtime, of_context) = (log.clone(), runtime.clone(), context.clone());
+    let batch = options.batch.max(1);
+    let running = Running::new(table, of_log, of_runtime, of_context, batch, supervisor);
+    let running = Arc::new(running);
     for fold in folds {
-        let name = fold.name().to_owned();
-        if !is_name(&name) || projections.contains_key(&name) {
-            return Err(OpenError::Name(name));
+        if running.get(fold.name()).is_some() {
+            return Err(OpenError::Name(fold.name().to_owned()));
         }
-        projections.insert(name, Arc::new(Shared::new(fold, table.clone())));
+        running.start(fold).await?;
     }
-    let follower = follow(&log, projections.values().cloned().collect());
-    for (name, shared) in &projections {
-        let (source, context) = (Arc::new(log.clone()), context.clone());
-        let runner =
-            Runner { shared: shared.clone(), source, context, batch: options.batch.max(1) };
-        let (runner, runtime) = (Arc::new(runner), runtime.clone());
-        let start: Start = Arc::new(move |supervisor| {
-            let projector = Projector { runner: runner.clone(), runtime: runtime.clone() };
-            Box::pin(async move {
-                // Names are global to the process, and a process may run several nodes.
-                let (actor, _) = Actor::spawn_linked(None, projector, (), supervisor).await?;
-                Ok(actor.get_cell())
-            })
-        });
-        supervision::keep(&supervisor, format!("projection/{name}"), start)
-            .await
-            .map_err(|error| OpenError::Start { name: name.clone(), error })?;
-    }
-    tokio::spawn(follower);
+    tokio::spawn(follow(running.clone()));
     Ok(Projections(Arc::new(Inner {
-        projections,
+        running,
         log,
         runtime,
         context,
         past: Past::new(&options),
         streams: Streams::new(),
         cursors: Cursors::default(),
-        supervisor,
+        settled: watch::Sender::new(0),
         owns_supervisor,
     })))
-}
-
-/// Wakes the projections after commits, until the log is closed.
-fn follow(log: &Log, projections: Vec<Arc<Shared>>) -> impl Future<Output = ()> + use<> {
-    let mut head = log.watch();
-    async move {
-        while head.changed().await.is_ok() {
-            for shared in &projections {
-                shared.wake();
-            }
-        }
-    }
-}
-
-fn is_name(name: &str) -> bool {
-    let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b':');
-    !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.bytes().all(plain)
 }

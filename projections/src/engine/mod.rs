@@ -4,6 +4,7 @@ mod handle;
 mod past;
 mod projector;
 mod runner;
+mod running;
 mod shared;
 mod stream;
 

@@ -60,10 +60,14 @@ pub(crate) struct Shared {
     /// Whether a wake-up is on its way, so that many commits make one.
     woken: AtomicBool,
     actor: Mutex<Option<ActorRef<Message>>>,
+    /// What the supervisor calls the actor.
+    pub(crate) child: String,
+    /// Whether it ends here: another fold takes its place, or none.
+    ended: watch::Sender<bool>,
 }
 
 impl Shared {
-    pub(crate) fn new(fold: Arc<dyn Fold>, table: Arc<dyn Table>) -> Self {
+    pub(crate) fn new(fold: Arc<dyn Fold>, table: Arc<dyn Table>, child: String) -> Self {
         let served = Served { build: Build::first(fold.version()), global_seq: 0 };
         Self {
             fold,
@@ -74,7 +78,19 @@ impl Shared {
             set_aside: AtomicU64::new(0),
             woken: AtomicBool::new(false),
             actor: Mutex::new(None),
+            child,
+            ended: watch::Sender::new(false),
         }
+    }
+
+    /// Ends what waits for news of this projection.
+    pub(crate) fn end(&self) {
+        self.ended.send_replace(true);
+    }
+
+    /// Waits until it ends here.
+    pub(crate) fn ended(&self) -> watch::Receiver<bool> {
+        self.ended.subscribe()
     }
 
     pub(crate) fn served(&self) -> Served {

@@ -67,6 +67,7 @@ pub struct Changes {
     shared: Arc<Shared>,
     served: watch::Receiver<Served>,
     closed: watch::Receiver<bool>,
+    ended: watch::Receiver<bool>,
     subscription: Arc<Subscription>,
     /// The build that the client reads; none where that is not known and must be settled.
     build: Option<Build>,
@@ -82,9 +83,10 @@ impl Projections {
     /// # Errors
     /// [`QueryError::Unknown`], and [`QueryError::Busy`] where too many are open.
     pub fn changes(&self, name: &str, wanted: Subscription) -> Result<Changes, QueryError> {
-        let shared = self.shared(name)?.clone();
+        let shared = self.shared(name)?;
         let permit = self.streams().open(&wanted.client)?;
         let (served, closed) = (shared.follow(), self.streams().closed.subscribe());
+        let ended = shared.ended();
         let now = shared.served();
         let position = wanted.since.unwrap_or(now.global_seq);
         Ok(Changes {
@@ -92,6 +94,7 @@ impl Projections {
             shared,
             served,
             closed,
+            ended,
             build: wanted.since.is_none().then_some(now.build),
             place: (position, u32::MAX),
             position,
@@ -112,11 +115,13 @@ impl Changes {
         self.position
     }
 
-    /// Waits until there may be news; `false` where the projections stop and none come any more.
+    /// Waits until there may be news; `false` where the projections stop, or this one ends or is
+    /// given another fold, and none come any more.
     pub async fn changed(&mut self) -> bool {
         tokio::select! {
             biased;
             _ = self.closed.wait_for(|closed| *closed) => false,
+            _ = self.ended.wait_for(|ended| *ended) => false,
             changed = self.served.changed() => changed.is_ok(),
         }
     }

@@ -34,7 +34,7 @@ impl Stamp {
 const PUBLIC: [&str; 3] = ["https://www.w3.org/ns/activitystreams#Public", "as:Public", "Public"];
 
 /// Whether anyone may read an activity.
-pub(super) fn is_public(activity: &Activity) -> bool {
+pub(crate) fn is_public(activity: &Activity) -> bool {
     activity.audience().iter().any(|id| PUBLIC.contains(id))
 }
 

@@ -2,7 +2,7 @@
 
 mod actor_state;
 mod announces;
-mod common;
+pub(crate) mod common;
 mod define_registry;
 mod endorsements;
 mod feed;
