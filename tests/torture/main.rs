@@ -22,8 +22,10 @@ mod load;
 mod owed;
 mod peer;
 mod publish;
+mod records;
 mod restore;
 mod selfcheck;
+mod settle;
 mod storm;
 mod wire;
 
