@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::archive::{ExportArgs, ImportArgs};
 use crate::backup::BackupArgs;
 use crate::config::ServeArgs;
+use crate::erase::EraseArgs;
 use crate::log::LogArgs;
 use crate::projection::ProjectionArgs;
 use crate::recover::RecoverArgs;
@@ -38,6 +39,8 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Save what can be read of a damaged data directory into a new one (offline).
     Recover(RecoverArgs),
+    /// Take the content of a deleted object out of the log of a running instance.
+    Erase(EraseArgs),
     /// Look after the genesis bundle.
     Genesis(GenesisArgs),
     /// Check an actor's Merkle log, or compute the own ones anew.

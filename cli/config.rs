@@ -68,6 +68,10 @@ pub struct ServeArgs {
     /// turns that off [default: 64M].
     #[arg(long, env = "FEDSX_DISK_RESERVE", value_name = "BYTES")]
     pub disk_reserve: Option<String>,
+    /// Erase the content of every object that its author deletes, here or elsewhere. Without this,
+    /// only where a Delete of an actor here asks for it, and on request.
+    #[arg(long, env = "FEDSX_ERASE_ON_DELETE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub erase_on_delete: Option<bool>,
     /// A genesis bundle in place of the built-in one.
     #[arg(long, env = "FEDSX_GENESIS", value_name = "DIR")]
     pub genesis: Option<PathBuf>,
@@ -108,6 +112,7 @@ struct FileConfig {
     fetch_pause: Option<String>,
     epoch: Option<u64>,
     disk_reserve: Option<String>,
+    erase_on_delete: Option<bool>,
     genesis: Option<PathBuf>,
     log: Option<String>,
     log_format: Option<LogFormat>,
@@ -144,6 +149,8 @@ pub struct ServeConfig {
     pub epoch: Option<u64>,
     /// What is kept free on the disk, in bytes.
     pub disk_reserve_bytes: Option<u64>,
+    /// Whether every Delete of an object erases its content.
+    pub erase_on_delete: bool,
     /// A bundle in place of the built-in one.
     pub genesis: Option<PathBuf>,
     /// What is logged.
@@ -216,6 +223,7 @@ impl ServeArgs {
                 .as_deref()
                 .map(bytes)
                 .transpose()?,
+            erase_on_delete: self.erase_on_delete.or(file.erase_on_delete).unwrap_or(false),
             genesis: self.genesis.or(file.genesis),
             log: self.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_format: self.log_format.or(file.log_format).unwrap_or_default(),

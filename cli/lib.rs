@@ -7,6 +7,7 @@ pub mod args;
 pub mod backup;
 pub mod config;
 pub mod data;
+pub mod erase;
 pub mod genesis;
 pub mod log;
 pub mod node;

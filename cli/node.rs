@@ -11,6 +11,7 @@ use fedsx_delivery::client::{Client, ClientOptions, Dial};
 use fedsx_delivery::discovery::{Discovery, DiscoveryOptions, DiscoveryParts};
 use fedsx_delivery::{Delivery, service};
 use fedsx_genesis::bundle::Verified;
+use fedsx_genesis::erasure::{self, Eraser, Wishes};
 use fedsx_genesis::{GenesisRules, boot, reactions};
 use fedsx_http::metrics::Metrics;
 use fedsx_http::{App, AppParts, HttpOptions, Listener, Readiness, Server};
@@ -50,6 +51,8 @@ pub struct NodeOptions {
     pub http: HttpOptions,
     /// Tokens to put into the ledger.
     pub tokens: Vec<TokenSpec>,
+    /// Which deletions erase.
+    pub wishes: Wishes,
 }
 
 /// The surroundings of a node.
@@ -153,6 +156,10 @@ impl Node {
         let reactions = reactions::start(kernel.clone(), storage.ledgers(), &supervisor)
             .await
             .context("reactions")?;
+        let eraser = Eraser::new(kernel.clone());
+        erasure::follow(eraser.clone(), options.wishes, storage.ledgers(), &supervisor)
+            .await
+            .context("erasures")?;
         let backups = Backups::new(storage.clone(), beside, runtime.clone());
         let app = App::new(AppParts {
             options: options.http,
@@ -162,6 +169,7 @@ impl Node {
             discovery,
             trees: Trees::new(log, storage.ledgers(), runtime.clone()),
             tokens,
+            eraser,
             backups: backups.clone(),
             genesis,
             readiness: Readiness { reactions },

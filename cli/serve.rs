@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use fedsx_delivery::client::{ClientOptions, TcpDial};
 use fedsx_delivery::discovery::DiscoveryOptions;
 use fedsx_delivery::service;
+use fedsx_genesis::erasure::Wishes;
 use fedsx_http::metrics::Metrics;
 use fedsx_http::{HttpOptions, TcpAcceptor};
 use fedsx_kernel::log::{LogOptions, SledOptions, SledStorage};
@@ -123,6 +124,7 @@ fn options(config: &ServeConfig, base: Base, epoch: u64) -> NodeOptions {
         delivery,
         http,
         tokens: config.tokens.clone(),
+        wishes: Wishes { always: config.erase_on_delete },
     }
 }
 

@@ -1,6 +1,6 @@
 //! `fedsx verify`: everything that a data directory holds, checked offline.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,14 +10,14 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use fedsx_genesis::GenesisRules;
 use fedsx_genesis::script::Scripts;
 use fedsx_kernel::keys::KeyHistory;
-use fedsx_kernel::log::{LogStore, Record, Salvage, SledStorage, Storage, Stream};
+use fedsx_kernel::log::{BODY_ERASED, LogStore, Record, Salvage, SledStorage, Storage, Stream};
 use fedsx_kernel::merkle::{CheckedTree, TreeChecks};
 use fedsx_kernel::proof::Suites;
 use fedsx_kernel::rules::Rules;
 use fedsx_kernel::state::{MemoryState, Overlay};
-use fedsx_kernel::{Activity, Base};
+use fedsx_kernel::{Activity, Base, Cid};
 use fedsx_projections::digest::rebuild;
-use fedsx_projections::{Context, Fold, builtin, published, stored_digest};
+use fedsx_projections::{Context, Fold, builtin, is_stale, published, stored_digest};
 use serde::Serialize;
 
 use crate::args::VerifyArgs;
@@ -40,6 +40,8 @@ pub struct Counts {
     pub verified: u64,
     /// Foreign activities that only their origin's HTTP signature or a fetch vouches for.
     pub attested: u64,
+    /// Bodies of which a stub is left: nothing proves that, but the log says that they were erased.
+    pub erased: u64,
     /// Records of the instance itself.
     pub local: u64,
     /// Streams.
@@ -48,6 +50,10 @@ pub struct Counts {
     pub admission: u64,
     /// Projections whose digest equals a rebuild.
     pub projections: u64,
+    /// Projections that may hold what was erased since they were built. The next server builds them
+    /// anew, or `fedsx projection rebuild` does.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stale_projections: Vec<String>,
     /// The Merkle tree of each outbox, computed from the log; kept tiles are equal.
     pub trees: BTreeMap<Stream, CheckedTree>,
 }
@@ -81,18 +87,22 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
         }
         Ok(counts) => {
             println!(
-                "verified: {} entries in {} streams, {} activities ({} by proof, {} attested), {} \
-                 local records, {} admission entries, {} projections equal their rebuild, {} Merkle trees",
+                "verified: {} entries in {} streams, {} activities ({} by proof, {} attested, {} \
+                 erased), {} local records, {} admission entries, {} projections equal their rebuild, {} Merkle trees",
                 counts.entries,
                 counts.streams,
                 counts.activities,
                 counts.verified,
                 counts.attested,
+                counts.erased,
                 counts.local,
                 counts.admission,
                 counts.projections,
                 counts.trees.len()
             );
+            for name in &counts.stale_projections {
+                println!("{name} may hold what was erased; the next start builds it anew");
+            }
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
@@ -130,6 +140,7 @@ pub fn verify(storage: &SledStorage, base: &Base) -> Result<Counts> {
         lengths: HashMap::new(),
         trees: TreeChecks::new(&*ledgers),
         state: MemoryState::default(),
+        erasures: Erasures::default(),
         counts: Counts::default(),
     };
     let bar = Progress::count("verifying", store.head()?);
@@ -153,9 +164,10 @@ pub fn verify(storage: &SledStorage, base: &Base) -> Result<Counts> {
     storage.check().context("reading everything once")?;
     checker.streams()?;
     checker.admission()?;
+    checker.erasures.check()?;
     let mut counts = checker.counts;
     counts.trees = checker.trees.finish().context("fedsx log rebuild computes it anew")?;
-    counts.projections = projections(storage, base)?;
+    projections(storage, base, &mut counts)?;
     Ok(counts)
 }
 
@@ -167,6 +179,7 @@ struct Checker<'a> {
     lengths: HashMap<Stream, u64>,
     trees: TreeChecks<'a>,
     state: MemoryState,
+    erasures: Erasures,
     counts: Counts,
 }
 
@@ -205,6 +218,7 @@ impl Checker<'_> {
     /// Checks what vouches for a body.
     fn vouched(&mut self, record: &Record) -> Result<()> {
         let (entry, activity) = (&record.entry, &record.activity);
+        self.erasures.note(record);
         if entry.stream == Stream::Local {
             self.counts.local += 1;
             return Ok(());
@@ -218,6 +232,10 @@ impl Checker<'_> {
             if activity.position().map(|(_, seq)| seq) != Some(entry.stream_seq) {
                 bail!("its seq is {:?}", activity.position());
             }
+        }
+        if activity.is_erased() {
+            self.counts.erased += 1;
+            return Ok(());
         }
         let by_proof = entry.meta.verified_by.as_deref().is_some_and(|by| by.starts_with("proof:"));
         if !own && !by_proof {
@@ -282,16 +300,49 @@ impl Checker<'_> {
     }
 }
 
-fn projections(storage: &SledStorage, base: &Base) -> Result<u64> {
+/// What was erased, and what the log says of it: the one is never without the other.
+#[derive(Default)]
+struct Erasures {
+    erased: HashSet<Cid>,
+    recorded: HashSet<Cid>,
+}
+
+impl Erasures {
+    fn note(&mut self, record: &Record) {
+        let activity = &record.activity;
+        if activity.is_erased() {
+            self.erased.insert(record.entry.cid);
+        }
+        if record.entry.stream == Stream::Local && activity.kind() == BODY_ERASED {
+            let cid = activity.object().and_then(|about| about.get("cid")?.as_str());
+            self.recorded.extend(cid.and_then(|cid| cid.parse::<Cid>().ok()));
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        if let Some(cid) = self.erased.difference(&self.recorded).next() {
+            bail!("the body {cid} was erased, and no record says so");
+        }
+        match self.recorded.difference(&self.erased).next() {
+            Some(cid) => bail!("the log says that {cid} was erased, but its body is there"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn projections(storage: &SledStorage, base: &Base, counts: &mut Counts) -> Result<()> {
     let (table, store) = (storage.projections(), storage.log());
     let context = Context { base: base.clone() };
-    let mut count = 0;
     let mut folds = builtin();
     let published = published::published(&*store, base, &Scripts::new())?;
     folds.extend(published.into_iter().map(|fold| fold as Arc<dyn Fold>));
     let bar = Progress::count("rebuilding", store.head()?.saturating_mul(folds.len() as u64));
     for fold in folds {
         let stored = stored_digest(&table, fold.as_ref())?;
+        if is_stale(&*table, fold.as_ref())? {
+            counts.stale_projections.push(fold.name().to_owned());
+            continue;
+        }
         // A projection that had not caught up when the server stopped is compared where it is.
         let rebuilt = rebuild(fold.as_ref(), &context, |after| {
             let left = usize::try_from(stored.global_seq.saturating_sub(after)).unwrap_or(PAGE);
@@ -308,9 +359,9 @@ fn projections(storage: &SledStorage, base: &Base) -> Result<u64> {
                 rebuilt.digest
             );
         }
-        count += 1;
+        counts.projections += 1;
     }
-    Ok(count)
+    Ok(())
 }
 
 fn records(

@@ -24,8 +24,8 @@ pub(super) struct ArchiveEntry {
 pub(super) enum Content {
     /// The activity and the form in which a log stores it.
     Activity(Box<Activity>, Body),
-    /// Its body was erased; this is left.
-    Erased,
+    /// Its body was erased; this stub is left.
+    Erased(Box<Activity>, Body),
 }
 
 /// The entries of one stream.
@@ -80,7 +80,8 @@ impl<'a> Entries<'a> {
         let position = self.position;
         self.position += 1;
         let content = match stub {
-            Some(_) => Content::Erased,
+            Some(stub) => erased(&cid, &stub)
+                .with_context(|| format!("{} {position} ({cid})", self.stream))?,
             None => self
                 .activity(&cid)
                 .with_context(|| format!("{} {position} ({cid})", self.stream))?,
@@ -142,4 +143,20 @@ impl<'a> Entries<'a> {
         );
         Ok(Content::Activity(Box::new(activity), body))
     }
+}
+
+/// Reads a stub. It has no id where that follows from the CID, and nothing that would vouch for
+/// what is gone.
+fn erased(cid: &Cid, stub: &Value) -> Result<Content> {
+    let certifies_itself = stub.get("id").is_none();
+    let body = Body {
+        block: canonical::to_dag_cbor(stub)?,
+        certifies_itself,
+        proof: None,
+        erased: Some(*cid),
+    };
+    let activity = Activity::from_body(&body)?;
+    let same = activity.stub(activity.document().clone()).context("the stub")?;
+    ensure!(same == activity, "the stub holds more than a stub does");
+    Ok(Content::Erased(Box::new(activity), body))
 }

@@ -187,6 +187,10 @@ fn add(
     fresh: bool,
 ) -> Result<()> {
     let body = store.body(&entry.cid)?.context("the body is missing")?;
+    if body.erased == Some(entry.cid) {
+        let stub = fedsx_kernel::canonical::from_dag_cbor(&body.block)?;
+        return Ok(chunks.erased(car, &entry.cid, stub, entry.meta)?);
+    }
     if Cid::of_block(&body.block) != entry.cid {
         bail!("the body is not what its CID says");
     }

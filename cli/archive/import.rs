@@ -14,14 +14,15 @@ use fedsx_genesis::GenesisRules;
 use fedsx_kernel::activity::{Activity, Body};
 use fedsx_kernel::keys::KeyRing;
 use fedsx_kernel::log::{
-    Batch, Entry, Head, HeadFile, LogStore, Meta, Record, SledStorage, Storage as _, Stream,
+    BODY_ERASED, Batch, Entry, Head, HeadFile, LogStore, Meta, Record, SledStorage, Storage as _,
+    Stream,
 };
 use fedsx_kernel::rules::Rules as _;
 use fedsx_kernel::runtime::Runtime;
 use fedsx_kernel::state::Overlay;
 use fedsx_kernel::{ActorName, Base, Cid, KernelOptions, origin_of, proof};
 use serde::Serialize;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::car::Car;
 use super::entries::{ArchiveEntry, Content, Entries};
@@ -44,10 +45,10 @@ struct Imported {
     appended: u64,
     /// Entries of the inbox that were appended.
     inbox: u64,
-    /// Entries of the inbox that were left out: of actors of this instance who are not here, or
-    /// of a foreign id that is held with other content.
+    /// Entries of the inbox that were left out: of actors of this instance who are not here, of a
+    /// foreign id that is held with other content, or erased.
     left_out: u64,
-    /// Entries that were left out because their body was erased.
+    /// Statements of which a stub was appended, because their bodies were erased.
     erased: u64,
     /// Current keys of the actor whose private half is not here.
     keys_missing: Vec<String>,
@@ -82,6 +83,7 @@ pub fn run(args: &ImportArgs) -> Result<ExitCode> {
         rules: GenesisRules::new(base.clone(), options.instance.clone()),
         base: &base,
         name: &name,
+        instance: &options.instance,
         now_ms: Runtime::system().clock.now_ms(),
         root: *car.root(),
     };
@@ -94,7 +96,7 @@ pub fn run(args: &ImportArgs) -> Result<ExitCode> {
     };
     let mut imported = target.append(&mut car, &root, held)?;
     if imported.appended + imported.inbox > 0 {
-        target.record(&options, &imported)?;
+        target.record(&imported)?;
     }
     note_head(&args.data, &*store)?;
     for key in root.keys.iter().filter(|key| key.is_current()) {
@@ -117,7 +119,7 @@ fn report(args: &ImportArgs, root: &Root, imported: &Imported) -> Result<()> {
         println!("inbox: {inbox} entries appended, {left_out} left out");
     }
     if *erased > 0 {
-        println!("{erased} entries were left out because their bodies were erased");
+        println!("of {erased} statements a stub was appended: their bodies were erased");
     }
     if !keys_missing.is_empty() {
         println!(
@@ -161,6 +163,7 @@ struct Target<'a> {
     rules: GenesisRules,
     base: &'a Base,
     name: &'a ActorName,
+    instance: &'a ActorName,
     now_ms: i64,
     root: Cid,
 }
@@ -196,14 +199,22 @@ impl Target<'_> {
         let bar = Progress::count("importing the outbox", list.length.saturating_sub(held));
         let mut entries = Entries::new(car, "outbox", list)?;
         let mut group = Group::new(self)?;
+        let mut erased = Vec::new();
         while let Some(entry) = entries.next()? {
             if entry.position < held {
                 continue;
             }
             bar.add(1);
             let place = format!("outbox {}", entry.position);
-            let Content::Activity(activity, body) = entry.content else {
-                bail!("{place}: its body was erased; a hole cannot be imported");
+            let (activity, body) = match entry.content {
+                Content::Activity(activity, body) => (activity, body),
+                Content::Erased(stub, body) => {
+                    imported.erased += 1;
+                    if group.first_entry(&entry.cid)?.is_none() {
+                        erased.push((entry.cid, stub.object_id().map(str::to_owned)));
+                    }
+                    (stub, body)
+                }
             };
             let head = proof::head(activity.document())?;
             let meta = Meta {
@@ -220,6 +231,14 @@ impl Target<'_> {
             imported.appended += 1;
         }
         drop(bar);
+        for (cid, object) in erased {
+            // As it was said where the archive is from.
+            let about = json!({
+                "cid": cid.to_string(), "object": object, "by": root.actor,
+                "why": format!("erased before the export of {}", self.root),
+            });
+            self.state(&mut group, BODY_ERASED, about)?;
+        }
         if let Some(list) = &root.streams.inbox {
             let bar = Progress::count("importing the inbox", list.length);
             let mut entries = Entries::new(car, "inbox", list)?;
@@ -240,7 +259,7 @@ impl Target<'_> {
         imported: &mut Imported,
     ) -> Result<()> {
         let Content::Activity(activity, body) = entry.content else {
-            imported.erased += 1;
+            imported.left_out += 1;
             return Ok(());
         };
         let stream = Stream::Inbox(self.name.clone());
@@ -269,30 +288,33 @@ impl Target<'_> {
     }
 
     /// Says in the `local` stream what was imported.
-    fn record(&self, options: &KernelOptions, imported: &Imported) -> Result<()> {
+    fn record(&self, imported: &Imported) -> Result<()> {
+        let mut group = Group::new(self)?;
+        let about = json!({
+            "archive": self.root.to_string(),
+            "actor": self.base.actor(self.name),
+            "held": imported.held,
+            "outbox": imported.appended,
+            "inbox": imported.inbox,
+        });
+        self.state(&mut group, ARCHIVE_IMPORTED, about)?;
+        group.flush()
+    }
+
+    /// Adds a record of this instance.
+    fn state(&self, group: &mut Group<'_>, kind: &str, about: Value) -> Result<()> {
         let runtime = Runtime::system();
         let now = runtime.clock.now();
         let mut content = Map::new();
-        content.insert("type".into(), ARCHIVE_IMPORTED.into());
-        content.insert("actor".into(), self.base.actor(&options.instance).into());
+        content.insert("type".into(), kind.into());
+        content.insert("actor".into(), self.base.actor(self.instance).into());
         content.insert("published".into(), now.to_string().into());
         content.insert("salt".into(), salt(&runtime).into());
-        content.insert(
-            "object".into(),
-            json!({
-                "archive": self.root.to_string(),
-                "actor": self.base.actor(self.name),
-                "held": imported.held,
-                "outbox": imported.appended,
-                "inbox": imported.inbox,
-            }),
-        );
+        content.insert("object".into(), about);
         let activity = Activity::seal(content)?;
         let body = activity.to_body()?;
-        let mut group = Group::new(self)?;
         let meta = Meta { received_ms: self.now_ms, ..Meta::default() };
-        group.add(Stream::Local, activity, body, meta)?;
-        group.flush()
+        group.add(Stream::Local, activity, body, meta)
     }
 }
 

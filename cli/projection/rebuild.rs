@@ -46,7 +46,7 @@ pub(super) fn run(args: &ProjectionArgs, of: &RebuildArgs) -> Result<ExitCode> {
             let at = text(digests, "/after/global_seq");
             let what = match (is_same, member(digests, "/before").is_null()) {
                 (true, false) => "the same as before",
-                (true, true) => "an older version before",
+                (true, true) => "before, of an older version or with what was erased since",
                 (false, _) => "the state before differed from what the log gives",
             };
             println!("{digest}  {name} at {at}: {what}");

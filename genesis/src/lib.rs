@@ -2,13 +2,14 @@
 //!
 //! The bundle is data ([`bundle`], [`definition`], [`schema`]); [`rules`] and [`fold`] give the
 //! kernel the meaning of the few verbs that decide who may do what; [`graph`] is the follow
-//! graph; [`reactions`] and [`boot`] act for the instance.
+//! graph; [`reactions`] and [`boot`] act for the instance; [`erasure`] takes content out of the log.
 
 pub mod actor_keys;
 pub mod actors;
 pub mod boot;
 pub mod bundle;
 pub mod definition;
+pub mod erasure;
 pub mod fold;
 pub mod graph;
 pub mod manifest;

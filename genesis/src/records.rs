@@ -7,3 +7,4 @@ pub const GENESIS_ACTIVATED: &str = "GenesisActivated";
 pub const ACTOR_FETCHED: &str = "ActorFetched";
 /// Dead letters were put back into their queue. `object`: which.
 pub const DEAD_LETTER_REPLAYED: &str = "DeadLetterReplayed";
+pub use fedsx_kernel::log::BODY_ERASED;

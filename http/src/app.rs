@@ -4,6 +4,7 @@ use std::time::Duration;
 use fedsx_delivery::Delivery;
 use fedsx_delivery::discovery::Discovery;
 use fedsx_genesis::bundle::Verified;
+use fedsx_genesis::erasure::Eraser;
 use fedsx_kernel::Kernel;
 use fedsx_kernel::backup::Backups;
 use fedsx_kernel::merkle::Trees;
@@ -75,6 +76,8 @@ pub struct AppParts {
     pub trees: Trees,
     /// Bearer tokens.
     pub tokens: Tokens,
+    /// Erases what authors deleted.
+    pub eraser: Eraser,
     /// Backups of this instance.
     pub backups: Backups,
     /// The genesis bundle in force.

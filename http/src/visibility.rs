@@ -1,9 +1,9 @@
 //! Who may see an activity: its author, its audience, and anyone where it is public.
 
-use fedsx_genesis::actors;
 use fedsx_genesis::fold::GRAPH;
 use fedsx_genesis::graph::{Graph, Relation};
 use fedsx_genesis::rules::is_public;
+use fedsx_genesis::{actors, erasure};
 use fedsx_kernel::log::{Record, Stream};
 use fedsx_kernel::pipeline::inbound::without_hidden;
 use fedsx_kernel::refusal::Refusal;
@@ -53,9 +53,13 @@ pub(crate) fn is_for_anyone(app: &App, origin: &str) -> Result<bool, Refusal> {
     }
 }
 
-/// The activity as it is shown: without what only its author may see.
+/// The activity as it is shown: without what only its author may see. Of one that was erased,
+/// what is left.
 pub(crate) fn shown(record: &Record) -> Value {
-    let mut document = record.activity.document().clone();
+    let mut document = match record.activity.is_erased() {
+        true => erasure::shown(&record.activity),
+        false => record.activity.document().clone(),
+    };
     without_hidden(&mut document);
     Value::Object(document)
 }

@@ -14,7 +14,7 @@ use crate::address::{ActorName, Base};
 use crate::cid::Cid;
 use crate::hosts::Hosts;
 use crate::keys::{KeyRing, RingError};
-use crate::log::{Append, Log, Meta, Once, Place};
+use crate::log::{Append, AppendError, Appended, BODY_ERASED, Log, Meta, Once, Place};
 use crate::pipeline::inbound::{Delivery, Received};
 use crate::pipeline::rates::Rates;
 use crate::proof::Suites;
@@ -193,6 +193,34 @@ impl Kernel {
         record(&self.inner.log, &self.inner.options, &self.inner.runtime, content, once).await
     }
 
+    /// Erases a body: this stub takes its place ([`Activity::stub`]), and a record in the `local`
+    /// stream says which object's content that was, who asked for it, and why. Gives the position
+    /// of the record, and nothing where nothing but the stub was left.
+    ///
+    /// # Errors
+    /// Where the log takes no appends.
+    pub async fn erase(
+        &self,
+        stub: Activity,
+        object: &str,
+        by: &str,
+        why: &str,
+    ) -> Result<Option<u64>, Refusal> {
+        let cid = stub.cid().to_string();
+        let key = format!("erased\n{cid}\n{object}");
+        let about = serde_json::json!({ "cid": cid, "object": object, "by": by, "why": why });
+        let mut content = Map::new();
+        content.insert("type".into(), BODY_ERASED.into());
+        content.insert("object".into(), about);
+        let Shared { log, options, runtime, .. } = &*self.inner;
+        let (place, once) = (Place::Erasing(Arc::new(stub)), Once { key, fingerprint: None });
+        match append(log, options, runtime, content, Some(once), place).await {
+            Ok(appended) => Ok(Some(appended.global_seq)),
+            Err(AppendError::OnceTaken(_) | AppendError::NothingToErase(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The log.
     pub fn log(&self) -> &Log {
         &self.inner.log
@@ -244,26 +272,37 @@ pub async fn record(
     log: &Log,
     options: &KernelOptions,
     runtime: &Runtime,
-    mut content: Map<String, Value>,
+    content: Map<String, Value>,
     once: Option<Once>,
 ) -> Result<u64, Refusal> {
+    match append(log, options, runtime, content, once, Place::Local).await {
+        Ok(appended) => Ok(appended.global_seq),
+        Err(AppendError::OnceTaken(used)) => Ok(used.global_seq),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn append(
+    log: &Log,
+    options: &KernelOptions,
+    runtime: &Runtime,
+    mut content: Map<String, Value>,
+    once: Option<Once>,
+    place: Place,
+) -> Result<Appended, AppendError> {
+    let internal = |error: &dyn std::fmt::Display| {
+        AppendError::Refused(Refusal::new(Problem::Internal, error.to_string()))
+    };
     let now = runtime.clock.now();
     content.insert("actor".into(), options.base.actor(&options.instance).into());
     content.insert("published".into(), now.to_string().into());
     content.insert("salt".into(), hex::encode(runtime.random.bytes::<16>()).into());
-    let content = crate::json::normalise(Value::Object(content))
-        .map_err(|e| Refusal::new(Problem::Internal, e.to_string()))?;
-    let Value::Object(content) = content else {
-        return Err(Refusal::new(Problem::Internal, "a record is an object"));
+    let content = match crate::json::normalise(Value::Object(content)) {
+        Ok(Value::Object(content)) => content,
+        Ok(_) => return Err(internal(&"a record is an object")),
+        Err(error) => return Err(internal(&error)),
     };
-    let activity =
-        Activity::seal(content).map_err(|e| Refusal::new(Problem::Internal, e.to_string()))?;
+    let activity = Activity::seal(content).map_err(|e| internal(&e))?;
     let meta = Meta { received_ms: now.as_millisecond(), ..Meta::default() };
-    let append =
-        Append { activity: Arc::new(activity), place: Place::Local, meta, once, guard: None };
-    match log.append(append).await {
-        Ok(appended) => Ok(appended.global_seq),
-        Err(crate::log::AppendError::OnceTaken(used)) => Ok(used.global_seq),
-        Err(error) => Err(error.into()),
-    }
+    log.append(Append { activity: Arc::new(activity), place, meta, once, guard: None }).await
 }

@@ -161,8 +161,8 @@ pub trait Rules: Send + Sync + 'static {
         receiver: Option<&str>,
     ) -> Result<(), Refusal>;
 
-    /// Whether an activity can be left aside unread: it ends something that was never here, or its
-    /// author is at an end.
+    /// Whether an activity can be left aside unread: it ends something that was never here, its
+    /// author is at an end, or it states what was erased here.
     fn ignorable(&self, state: &dyn StateView, activity: &Activity) -> Result<bool, StateError>;
 
     /// Which object ids an activity is about, for ordering: its own, the object's, the inner

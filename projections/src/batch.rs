@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fedsx_kernel::log::{Record, StoreError, Table, TableWrite};
+use fedsx_kernel::log::{BODY_ERASED, Record, StoreError, Stream, Table, TableWrite};
 use fedsx_kernel::state::{Overlay, StateView as _};
 
 use crate::changes::{Change, Collector};
@@ -99,6 +99,7 @@ impl Folding<'_> {
             }
             checkpoint.set_aside = checkpoint.set_aside.saturating_add_signed(effect.waiting);
             checkpoint.global_seq = seq;
+            checkpoint.stale |= self.fold.keeps_content() && is_erasure(&record, checkpoint.born);
             checkpoint.cid = Some(record.entry.cid);
         }
         let mut writes = Vec::new();
@@ -118,4 +119,11 @@ impl Folding<'_> {
         writes.push(layout.put_checkpoint(checkpoint)?);
         Ok(writes)
     }
+}
+
+/// Whether a record says that something was erased after this position.
+fn is_erasure(record: &Record, after: u64) -> bool {
+    record.entry.stream == Stream::Local
+        && record.activity.kind() == BODY_ERASED
+        && record.entry.global_seq > after
 }

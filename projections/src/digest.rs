@@ -84,6 +84,17 @@ pub fn stored_digest(table: &Arc<dyn Table>, fold: &dyn Fold) -> Result<Digest, 
     stored(table, fold.name(), build)
 }
 
+/// Whether what is stored for a fold may hold content that was erased from the log since: it is
+/// built anew by the next server, and differs from a rebuild until then.
+///
+/// # Errors
+/// Where the table cannot be read or is damaged.
+pub fn is_stale(table: &dyn Table, fold: &dyn Fold) -> Result<bool, StoreError> {
+    let build = Builds(fold.name()).of_version(table, fold.version())?;
+    let checkpoint = Layout::new(fold.name(), build).checkpoint(table)?;
+    Ok(checkpoint.is_some_and(|checkpoint| checkpoint.stale))
+}
+
 pub(crate) fn stored(
     table: &Arc<dyn Table>,
     name: &str,

@@ -76,6 +76,12 @@ pub trait Fold: Send + Sync + 'static {
     fn withdrawn(&self, now: &Value) -> bool {
         now.get("deleted") == Some(&Value::Bool(true))
     }
+    /// Whether the state may hold content of objects: text, names, whatever their authors wrote.
+    /// Then it is built anew after some of that was erased from the log. A fold that says no gives
+    /// the same state for a stub as for the activity that was erased.
+    fn keeps_content(&self) -> bool {
+        true
+    }
     /// Folds one record. After an error nothing that was written counts.
     ///
     /// # Errors

@@ -32,6 +32,12 @@ pub(crate) struct Checkpoint {
     pub(crate) cid: Option<Cid>,
     /// Records that were set aside and wait for a decision.
     pub(crate) set_aside: u64,
+    /// Where the log ended when this build began: what was erased up to there it never saw.
+    #[serde(default)]
+    pub(crate) born: u64,
+    /// Whether this build may hold what was erased since; it is to be replaced by another one.
+    #[serde(default)]
+    pub(crate) stale: bool,
 }
 
 /// One building of a version of a projection.

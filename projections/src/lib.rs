@@ -26,7 +26,7 @@ mod source;
 mod step;
 mod table_state;
 
-pub use digest::{Digest, rebuild_digest, stored_digest};
+pub use digest::{Digest, is_stale, rebuild_digest, stored_digest};
 pub use engine::{
     Change, Changes, Info, News, Options, Projections, Rebuilding, Rebuilt, Subscription,
 };

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fedsx_genesis::graph::{Change, Graph, Relation};
-use fedsx_kernel::log::{Record, StoreError, Stream};
+use fedsx_kernel::log::{BODY_ERASED, Record, StoreError, Stream};
 use fedsx_kernel::state::Overlay;
-use fedsx_kernel::{Activity, Base, origin_of};
+use fedsx_kernel::{Activity, Base, Cid, origin_of};
+use serde_json::Value;
 
 use super::{FoldError, Folding};
 use crate::audience;
 use crate::backfill::{Job, Wish};
 use crate::gaps::Arrivals;
-use crate::ledger::{Cursor, Item, Ledger, Status, Writes};
+use crate::ledger::{Cursor, Item, Ledger, Status, StatusKind, Writes};
 
 /// A batch ends early when it has this many writes.
 const MAX_WRITES: usize = 8192;
@@ -30,6 +31,8 @@ pub(super) struct Folded {
     pub jobs: Vec<Job>,
     /// Authors among whose statements a hole has shown.
     pub holes: BTreeSet<String>,
+    /// What is queued for a peer, at which position, and was erased.
+    pub erased: Vec<(String, u64)>,
 }
 
 /// The cursor, after making the ledger fit a log that was cut back.
@@ -58,6 +61,7 @@ pub(super) fn batch(folding: &Folding) -> Result<Folded, FoldError> {
         jobs: BTreeMap::new(),
         arrivals: BTreeMap::new(),
         holes: BTreeSet::new(),
+        erased: Vec::new(),
     };
     for record in &records {
         let seq = record.entry.global_seq;
@@ -67,7 +71,7 @@ pub(super) fn batch(folding: &Folding) -> Result<Folded, FoldError> {
             break;
         }
     }
-    let Batch { state, mut writes, mut peers, jobs, arrivals, holes, .. } = batch;
+    let Batch { state, mut writes, mut peers, jobs, arrivals, holes, erased, .. } = batch;
     for (author, arrivals) in &arrivals {
         match arrivals {
             Some(arrivals) => writes.arrivals(author, arrivals)?,
@@ -82,7 +86,8 @@ pub(super) fn batch(folding: &Folding) -> Result<Folded, FoldError> {
     ledger.apply(writes)?;
     peers.sort_unstable();
     peers.dedup();
-    Ok(Folded { seq: cursor.seq, peers, jobs: jobs.into_values().collect(), holes })
+    let jobs = jobs.into_values().collect();
+    Ok(Folded { seq: cursor.seq, peers, jobs, holes, erased })
 }
 
 struct Batch<'a> {
@@ -95,13 +100,14 @@ struct Batch<'a> {
     /// What arrived of authors that this batch is about; `None` where nobody follows any more.
     arrivals: BTreeMap<String, Option<Arrivals>>,
     holes: BTreeSet<String>,
+    erased: Vec<(String, u64)>,
 }
 
 impl Batch<'_> {
     fn record(&mut self, record: &Record, news: bool) -> Result<(), FoldError> {
         let (entry, activity) = (&record.entry, &*record.activity);
         if entry.stream == Stream::Local {
-            return Ok(());
+            return if activity.kind() == BODY_ERASED { self.erased(activity) } else { Ok(()) };
         }
         let owed = news && entry.stream.author().is_some() && !entry.meta.backfilled;
         // An actor that deletes itself has no followers any more once that is folded.
@@ -127,8 +133,33 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Queues an activity for each peer that has recipients of it.
+    /// What the ledger keeps of an activity must not tell what was erased of it.
+    fn erased(&mut self, record: &Activity) -> Result<(), FoldError> {
+        let about = record.object().and_then(|about| about.get("cid")).and_then(Value::as_str);
+        let Some(cid) = about.and_then(|cid| cid.parse::<Cid>().ok()) else { return Ok(()) };
+        let ledger = &self.folding.ledger;
+        for (_, peer, mut status) in ledger.statuses(Some(&cid), None, usize::MAX)? {
+            if status.kind == StatusKind::Queued {
+                // The queue has an owner, who does it.
+                self.erased.push((peer, status.seq));
+                continue;
+            }
+            if let Some(letter) = ledger.letter(&peer, status.seq)? {
+                self.writes.remove_letter(&peer, status.seq);
+                self.writes.remove_chunks(&peer, status.seq, &letter.item);
+            }
+            status.erase();
+            self.writes.status(&cid, &peer, &status)?;
+        }
+        Ok(())
+    }
+
+    /// Queues an activity for each peer that has recipients of it. Of one that was erased before,
+    /// nobody knows any more whom it was for.
     fn queue(&mut self, record: &Record) -> Result<(), FoldError> {
+        if record.activity.is_erased() {
+            return Ok(());
+        }
         let (activity, hidden) = (&*record.activity, &record.entry.meta.hidden);
         let seq = record.entry.global_seq;
         let base = &self.folding.kernel.options().base;

@@ -140,6 +140,9 @@ impl Actor for Indexer {
             for peer in &folded.peers {
                 self.peers.wake(peer);
             }
+            for (peer, seq) in &folded.erased {
+                self.peers.erase(peer, *seq);
+            }
             for job in folded.jobs {
                 self.backfills.begin(job);
             }

@@ -31,7 +31,7 @@ use serde::de::DeserializeOwned;
 use crate::gaps::{Arrivals, Ranges};
 pub(crate) use graph_state::GraphState;
 pub use types::{Attempt, Signing, StatusKind};
-pub(crate) use types::{Cursor, Item, Letter, PeerMemory, Status};
+pub(crate) use types::{Cursor, ERASED, Item, Letter, PeerMemory, Status};
 
 const ROOT: &[u8] = b"delivery\0";
 const PAGE: usize = 512;

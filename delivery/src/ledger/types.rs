@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 /// The most attempts that a timeline keeps; older ones in the middle are left out.
 pub(crate) const MAX_TIMELINE: usize = 50;
 
+/// What stands in place of a reason once the content was erased.
+pub(crate) const ERASED: &str = "the content was erased";
+
 /// How requests to a peer are signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -39,8 +42,10 @@ pub enum StatusKind {
     Delivered,
     /// Nothing is tried any more; it is a dead letter.
     Parked,
-    /// There was nobody left to send it to, or nothing left to send.
+    /// There was nobody left to send it to.
     Skipped,
+    /// Its content was erased before the peer took it; nothing is sent any more.
+    Erased,
 }
 
 /// What the ledger says about one activity and one peer.
@@ -69,6 +74,18 @@ impl Status {
             attempts: 0,
             next_ms: None,
             recipients,
+        }
+    }
+
+    /// Nothing of the activity is left to send, and nothing that peers said of its content is kept:
+    /// answers quote what they refuse.
+    pub fn erase(&mut self) {
+        for attempt in self.timeline.iter_mut().filter(|attempt| attempt.reason.is_some()) {
+            attempt.reason = Some(ERASED.to_owned());
+        }
+        if matches!(self.kind, StatusKind::Queued | StatusKind::Parked) {
+            self.kind = StatusKind::Erased;
+            self.next_ms = None;
         }
     }
 

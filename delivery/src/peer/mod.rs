@@ -78,6 +78,8 @@ pub(crate) enum Selection {
 pub(crate) enum Wanted {
     Replay(Selection),
     Discard(Selection),
+    /// Drop what is queued at this position: its content was erased.
+    Erase(u64),
 }
 
 type Answer = oneshot::Sender<Result<u64, StoreError>>;
@@ -147,6 +149,13 @@ impl Peers {
 
     pub async fn discard(&self, peer: &str, which: Selection) -> Result<u64, DeliveryError> {
         self.request(peer, Wanted::Discard(which)).await
+    }
+
+    /// Has a queued activity dropped whose content was erased; without this it is dropped when its
+    /// turn comes.
+    pub fn erase(&self, peer: &str, seq: u64) {
+        let (answer, _) = oneshot::channel();
+        self.ask(peer, |slot| lock(&slot.requests).push((Wanted::Erase(seq), answer)));
     }
 
     async fn request(&self, peer: &str, wanted: Wanted) -> Result<u64, DeliveryError> {

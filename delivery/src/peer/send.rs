@@ -15,7 +15,7 @@ use super::Context;
 use super::verdict::{Outcome, Verdict, is_about_signature, of_answer, of_error};
 use crate::client::Request;
 use crate::discovery::{KeySigner, SignerError, UPSTREAM_STATUS};
-use crate::ledger::{Item, Signing};
+use crate::ledger::{ERASED, Item, Signing};
 use crate::webfinger::ACTIVITY_TYPE;
 
 /// Where RFC 9421 is announced (FEP-844e).
@@ -54,11 +54,11 @@ pub(super) async fn attempt(
     };
     let (log, cid) = (context.kernel.log().clone(), item.cid);
     let activity = match context.kernel.runtime().run(move || log.activity(&cid)).await {
-        Ok(Ok(Some(activity))) => activity,
-        Ok(Ok(None)) => {
-            let outcome = Outcome::because(Verdict::Skipped, "the body was erased");
-            return Report::failed(item, outcome);
+        Ok(Ok(Some(activity))) if activity.is_erased() => {
+            return Report::failed(item, Outcome::because(Verdict::Erased, ERASED));
         }
+        Ok(Ok(Some(activity))) => activity,
+        Ok(Ok(None)) => return Report::failed(item, local("the body is missing")),
         Ok(Err(error)) => return Report::failed(item, local(&error.to_string())),
         Err(error) => return Report::failed(item, local(&error.to_string())),
     };

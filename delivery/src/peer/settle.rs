@@ -76,6 +76,12 @@ impl Books<'_> {
                 writes.remove_chunks(self.peer, seq, &item);
                 items.push((seq, None));
             }
+            Verdict::Erased => {
+                status.erase();
+                writes.remove_item(self.peer, seq);
+                writes.remove_chunks(self.peer, seq, &item);
+                items.push((seq, None));
+            }
             Verdict::Parked => {
                 if code.is_some() {
                     health.answered(report.signing);
@@ -175,6 +181,7 @@ impl Books<'_> {
         let (selection, again) = match wanted {
             Wanted::Replay(selection) => (selection, true),
             Wanted::Discard(selection) => (selection, false),
+            Wanted::Erase(seq) => return self.erase(seq),
         };
         let mut count = 0;
         match selection {
@@ -197,6 +204,20 @@ impl Books<'_> {
             },
         }
         Ok(count)
+    }
+
+    /// Takes an activity out of the queue whose content was erased.
+    fn erase(&self, seq: u64) -> Result<u64, StoreError> {
+        let found = self.ledger.items(self.peer, seq.checked_sub(1), 1)?.pop();
+        let Some((_, item)) = found.filter(|(at, _)| *at == seq) else { return Ok(0) };
+        let mut status = self.status(seq, &item)?;
+        status.erase();
+        let mut writes = Writes::default();
+        writes.status(&item.cid, self.peer, &status)?;
+        writes.remove_item(self.peer, seq);
+        writes.remove_chunks(self.peer, seq, &item);
+        self.ledger.apply(writes)?;
+        Ok(1)
     }
 
     fn resolve(&self, letters: Vec<(u64, Letter)>, again: bool) -> Result<(), StoreError> {

@@ -14,8 +14,10 @@ use crate::service::Options;
 pub(super) enum Verdict {
     /// The peer has it.
     Delivered,
-    /// There is nothing to send.
+    /// There is nobody to send it to.
     Skipped,
+    /// There is nothing left to send.
+    Erased,
     /// Trying again is of no use.
     Parked,
     /// The peer failed with this activity: perhaps because of the activity, perhaps not.

@@ -3,6 +3,7 @@
 mod actors;
 mod blocks;
 mod definitions;
+mod erasures;
 mod objects;
 mod positions;
 
@@ -26,6 +27,7 @@ pub fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Result<(), S
     definitions::fold(state, record)?;
     objects::fold(state, record)?;
     blocks::fold(state, record)?;
+    erasures::fold(state, record)?;
     if record.entry.stream != fedsx_kernel::log::Stream::Local {
         Graph::new(GRAPH).fold(state, &record.activity)?;
     }

@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 
 use crate::actor_keys;
 use crate::actors::{self, is_actor_type};
+use crate::erasure;
 use crate::fold;
 use crate::schema::Schemas;
 use crate::script::Scripts;
@@ -172,11 +173,19 @@ impl Rules for GenesisRules {
         // The keys of a deleted actor are gone, so its Delete can only be checked by who knew it.
         let ends_itself =
             activity.kind() == "Delete" && activity.object_id() == Some(activity.actor());
-        Ok(match actors::actor(state, activity.actor())? {
-            None => ends_itself,
+        match actors::actor(state, activity.actor())? {
+            None if ends_itself => return Ok(true),
             // Whatever it said before, nothing of it is left.
-            Some(actor) => actor.deleted,
-        })
+            Some(actor) if actor.deleted => return Ok(true),
+            _ => {}
+        }
+        // A copy that comes late must not bring back what was erased.
+        match activity.object_id() {
+            Some(object) if matches!(activity.kind(), "Create" | "Update") => {
+                Ok(erasure::is_erased(state, object)?)
+            }
+            _ => Ok(false),
+        }
     }
 
     fn subjects<'a>(&self, activity: &'a Activity) -> Vec<&'a str> {

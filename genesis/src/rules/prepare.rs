@@ -10,6 +10,7 @@ use super::actor_document::Updated;
 use super::{actor_document, audience, objects, references};
 use crate::actors::{self, is_actor_type};
 use crate::definition::{Definition, Kind, RefersTo};
+use crate::erasure::ERASE;
 use crate::registry;
 
 /// Members that only the server gives.
@@ -206,6 +207,16 @@ impl Draft {
 
     fn delete(&mut self, with: &Preparing<'_>) -> Result<(), Refusal> {
         let named = self.named(with, RefersTo::Object)?;
+        let erases = match self.content.remove(ERASE) {
+            None | Some(Value::Bool(false)) => false,
+            Some(Value::Bool(true)) if named != with.actor => true,
+            Some(_) => {
+                return Err(Refusal::new(
+                    Problem::InvalidActivity,
+                    format!("{ERASE}: must be true or false, and the object no actor"),
+                ));
+            }
+        };
         if named == with.actor {
             self.content.insert("object".into(), with.actor.into());
             self.barrier = true;
@@ -214,6 +225,10 @@ impl Draft {
         let (tombstone, former) = objects::tombstone(with, &named)?;
         self.same_audience(&former);
         self.content.insert("object".into(), tombstone);
+        if erases {
+            self.content.insert(ERASE.into(), true.into());
+            self.context(json!({ "erase": "fedsx:erase" }));
+        }
         Ok(())
     }
 

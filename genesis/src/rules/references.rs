@@ -18,6 +18,10 @@ pub(super) fn by_cid(
     let activity = with.log.activity(cid)?.ok_or_else(|| {
         Refusal::new(Problem::UnknownReference, format!("the activity {cid} is not held here"))
     })?;
+    if activity.is_erased() {
+        return Err(Refusal::new(Problem::Erased, format!("what {cid} said was erased"))
+            .with("cid", cid.to_string()));
+    }
     let created = activity.object_id().filter(|_| {
         refers_to == RefersTo::Object && matches!(activity.kind(), "Create" | "Update")
     });

@@ -31,6 +31,11 @@ pub(crate) async fn activity(
     let cid: Cid = cid.parse().map_err(|_| nothing())?;
     let caller = caller::of_read(&app, &method, &uri, &headers).await?;
     let record = visible(&app, &caller, cid).await?;
+    if record.activity.is_erased() {
+        let refusal = Refusal::new(Problem::Erased, "the author deleted what this said");
+        let object = record.activity.object_id().map(str::to_owned);
+        return Err(refusal.with("cid", cid.to_string()).with("object", object).into());
+    }
     if form == Form::DagCbor {
         let body = record
             .activity

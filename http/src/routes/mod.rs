@@ -5,6 +5,7 @@ mod actors;
 mod admin;
 mod backup;
 mod discovery;
+mod erasure;
 mod events;
 mod health;
 mod inbox;
@@ -67,6 +68,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/admin/projections/{name}/set-aside/{global_seq}", post(operate::decide))
         .route("/admin/delivery/{cid}", get(admin::delivery))
         .route("/admin/backup", get(backup::latest).post(backup::start))
+        .route("/admin/erase", post(erasure::erase))
         .route("/admin/equivocations", get(admin::equivocations))
         .route("/problems/{slug}", get(health::problem))
         .route("/livez", get(health::live))

@@ -150,7 +150,8 @@ fn published_after(app: &App, name: &ActorName, time_ms: i64, total: u64) -> Res
     Ok(low)
 }
 
-/// What the reader may see, and the ranges `[epoch, from, to]` of what it may not.
+/// What the reader may see, and the ranges `[epoch, from, to]` of what it may not, or what was
+/// erased.
 fn split(
     app: &App,
     reader: Option<&str>,
@@ -158,7 +159,7 @@ fn split(
 ) -> Result<(Vec<Value>, Vec<[u64; 3]>), Refusal> {
     let (mut items, mut withheld) = (Vec::new(), Vec::<[u64; 3]>::new());
     for record in records {
-        if visibility::may_see(app, reader, record)? {
+        if !record.activity.is_erased() && visibility::may_see(app, reader, record)? {
             items.push(visibility::shown(record));
             continue;
         }

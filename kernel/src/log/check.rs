@@ -20,8 +20,6 @@ pub(super) trait Known {
     fn used(&self, once: &str) -> Result<bool, StoreError>;
     /// The entry at a position.
     fn entry_at(&self, global_seq: u64) -> Result<Option<Entry>, StoreError>;
-    /// Whether a body that is held was erased.
-    fn is_erased(&self, cid: &Cid) -> Result<bool, StoreError>;
 }
 
 /// Refuses a batch that would leave a hole in the log or in a stream, double a place, a body or a
@@ -68,8 +66,8 @@ pub(super) fn continues(batch: &Batch, known: &impl Known) -> Result<(), StoreEr
     erases(batch, known)
 }
 
-/// Refuses an erasure of what is not held or was erased before, one that nothing in the batch
-/// records, and one that changes more of an entry than who was hidden in it.
+/// Refuses an erasure of what is not held, one that nothing in the batch records, and one that
+/// changes more of an entry than who was hidden in it.
 fn erases(batch: &Batch, known: &impl Known) -> Result<(), StoreError> {
     let refuse = |reason: String| Err(StoreError::NotContinuous(reason));
     let mut seen = HashSet::new();
@@ -78,7 +76,7 @@ fn erases(batch: &Batch, known: &impl Known) -> Result<(), StoreError> {
         if erasure.stub.erased != Some(*cid) {
             return refuse(format!("the stub of {cid} is not one"));
         }
-        if !known.holds(cid)? || known.is_erased(cid)? || !seen.insert(cid) {
+        if !known.holds(cid)? || !seen.insert(cid) {
             return refuse(format!("there is no body {cid} to erase"));
         }
         if !batch.entries.iter().any(|entry| entry.stream == Stream::Local) {

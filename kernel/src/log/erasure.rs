@@ -32,10 +32,10 @@ impl Erasure {
         if !stub.is_erased() {
             return Err(ErasureError::NoStub);
         }
-        match store.body(&cid)? {
-            None => return Err(ErasureError::NotHeld),
-            Some(body) if body.erased.is_some() => return Err(ErasureError::Already),
-            Some(_) => {}
+        let held = store.body(&cid)?.ok_or(ErasureError::NothingLeft)?;
+        let stub = stub.to_body().map_err(|e| ErasureError::Unstorable(e.to_string()))?;
+        if held == stub {
+            return Err(ErasureError::NothingLeft);
         }
         let mut entries = Vec::new();
         for (stream, _) in store.streams()? {
@@ -47,7 +47,6 @@ impl Erasure {
                 }
             }
         }
-        let stub = stub.to_body().map_err(|e| ErasureError::Unstorable(e.to_string()))?;
         Ok(Self { cid, stub, entries })
     }
 }
@@ -55,8 +54,8 @@ impl Erasure {
 /// Why a body cannot be erased.
 #[derive(Debug)]
 pub(super) enum ErasureError {
-    NotHeld,
-    Already,
+    /// The body is not held, or nothing but this stub is left of it.
+    NothingLeft,
     NoStub,
     Unstorable(String),
     Store(StoreError),

@@ -34,8 +34,8 @@ pub enum AppendError {
     /// Nobody here is addressed by it or follows its author.
     #[error("it concerns nobody here")]
     NobodyConcerned,
-    /// The body to erase is not held, or was erased before.
-    #[error("there is no body {0} to erase")]
+    /// The body to erase is not held, or nothing but the stub is left of it.
+    #[error("there is nothing of {0} to erase")]
     NothingToErase(Cid),
     /// The body cannot be encoded.
     #[error("the body cannot be stored: {0}")]

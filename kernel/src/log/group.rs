@@ -255,7 +255,7 @@ impl<'a> Group<'a> {
             return Err(AppendError::NothingToErase(*cid));
         }
         Erasure::plan(self.store, stub).map_err(|error| match error {
-            ErasureError::NotHeld | ErasureError::Already => AppendError::NothingToErase(*cid),
+            ErasureError::NothingLeft => AppendError::NothingToErase(*cid),
             ErasureError::NoStub => AppendError::Unstorable("the stub is none".into()),
             ErasureError::Unstorable(reason) => AppendError::Unstorable(reason),
             ErasureError::Store(error) => error.into(),

@@ -199,10 +199,6 @@ impl Known for Content {
         let index = global_seq.checked_sub(1).and_then(|index| usize::try_from(index).ok());
         Ok(index.and_then(|index| self.entries.get(index)).cloned())
     }
-
-    fn is_erased(&self, cid: &Cid) -> Result<bool, StoreError> {
-        Ok(self.bodies.get(cid).is_some_and(|body| body.erased.is_some()))
-    }
 }
 
 #[derive(Default)]

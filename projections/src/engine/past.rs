@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fedsx_kernel::log::StoreError;
+use fedsx_kernel::log::{Log, StoreError};
 use tokio::sync::Semaphore;
 
 use super::handle::Options;
@@ -35,6 +35,8 @@ pub(super) struct Past {
 struct Retained {
     name: String,
     version: u32,
+    /// How many bodies had been erased when it was begun; after another one it is not retained.
+    erasures: u64,
     folded: Arc<InMemory>,
 }
 
@@ -53,13 +55,14 @@ impl Past {
         &self,
         fold: &dyn Fold,
         context: &Context,
-        source: &dyn Source,
+        source: &Log,
         at: u64,
     ) -> Result<Arc<InMemory>, QueryError> {
         if !fold.keeps_past() {
             return Err(QueryError::NoPast(fold.name().to_owned()));
         }
-        let nearest = self.nearest(fold, at);
+        let erasures = source.erasures();
+        let nearest = self.nearest(fold, erasures, at);
         if let Some(found) = nearest.as_ref().filter(|found| found.at == at) {
             return Ok(found.clone());
         }
@@ -72,7 +75,7 @@ impl Past {
             return Err(QueryError::Busy("queries for past state"));
         };
         let mut folded = nearest.map(|found| InMemory::clone(&found)).unwrap_or_default();
-        let mut one = |global_seq| source.record(global_seq);
+        let mut one = |global_seq| Source::record(source, global_seq);
         while folded.at < at {
             let wanted = usize::try_from((at - folded.at).min(PAGE)).unwrap_or_default();
             let records = source.records(folded.at, wanted)?;
@@ -90,26 +93,28 @@ impl Past {
             }
         }
         let folded = Arc::new(folded);
-        self.retain(fold, folded.clone());
+        self.retain(fold, erasures, folded.clone());
         Ok(folded)
     }
 
     /// The retained state that is nearest to a position, from below.
-    fn nearest(&self, fold: &dyn Fold, at: u64) -> Option<Arc<InMemory>> {
+    fn nearest(&self, fold: &dyn Fold, erasures: u64, at: u64) -> Option<Arc<InMemory>> {
         let retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
         let of_fold = retained
             .iter()
-            .filter(|item| item.name == fold.name() && item.version == fold.version());
+            .filter(|item| item.name == fold.name() && item.version == fold.version())
+            .filter(|item| item.erasures == erasures);
         of_fold
             .filter(|item| item.folded.at <= at)
             .max_by_key(|item| item.folded.at)
             .map(|item| item.folded.clone())
     }
 
-    fn retain(&self, fold: &dyn Fold, folded: Arc<InMemory>) {
+    fn retain(&self, fold: &dyn Fold, erasures: u64, folded: Arc<InMemory>) {
         let mut retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
         let (name, version) = (fold.name().to_owned(), fold.version());
-        retained.push_back(Retained { name, version, folded });
+        retained.retain(|item| item.erasures == erasures);
+        retained.push_back(Retained { name, version, erasures, folded });
         let bytes =
             |all: &VecDeque<Retained>| -> usize { all.iter().map(|i| i.folded.bytes).sum() };
         while retained.len() > RETAINED || bytes(&retained) > self.bytes / RETAINED_PART {

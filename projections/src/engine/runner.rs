@@ -140,12 +140,18 @@ impl Runner {
             self.shared.publish(live, &served);
             more = served.global_seq < head;
             goal = served.global_seq;
+            // One rebuild at a time; what is erased meanwhile makes the next one necessary.
+            if served.stale && self.shared.making().is_none() {
+                tracing::info!(projection = self.shared.fold.name(), "content was erased");
+                self.rebuild()?;
+            }
         }
         if let Some(Making { build, .. }) = self.shared.making() {
             let made = self.batch(build, goal, false)?;
             self.shared.set_making(Some(Making { build, global_seq: made.global_seq }));
             if made.global_seq >= goal {
                 self.switch(live, build, &made)?;
+                more |= made.stale;
             } else {
                 more = true;
             }
@@ -155,7 +161,10 @@ impl Runner {
 
     fn batch(&self, build: Build, goal: u64, is_live: bool) -> Result<Checkpoint, Halt> {
         let table = &self.shared.table;
-        let mut checkpoint = self.layout(build).checkpoint(&**table)?.unwrap_or_default();
+        let mut checkpoint = match self.layout(build).checkpoint(&**table)? {
+            Some(checkpoint) => checkpoint,
+            None => Checkpoint { born: self.source.head()?, ..Checkpoint::default() },
+        };
         let waiting = goal.saturating_sub(checkpoint.global_seq).min(self.batch);
         let limit = usize::try_from(waiting).unwrap_or_default();
         if limit > 0 {
@@ -181,8 +190,10 @@ impl Runner {
     fn switch(&self, old: Build, new: Build, made: &Checkpoint) -> Result<(), Halt> {
         let (table, name) = (&self.shared.table, self.shared.fold.name());
         let after = digest::stored(table, name, new)?;
-        let before =
-            if old.version == new.version { Some(digest::stored(table, name, old)?) } else { None };
+        let replaced = self.layout(old).checkpoint(&**table)?.unwrap_or_default();
+        // Of another version, or with content that was erased since, it need not be the same.
+        let comparable = old.version == new.version && !replaced.stale && !made.stale;
+        let before = if comparable { Some(digest::stored(table, name, old)?) } else { None };
         let rebuilt = Rebuilt { before, after };
         let at = made.global_seq;
         if rebuilt.is_same() {

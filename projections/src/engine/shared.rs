@@ -34,7 +34,7 @@ pub(crate) struct Making {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rebuilt {
     /// The digest of the state that was served before, at the position of the switch; none where
-    /// that was of an older version.
+    /// that was of an older version, or something was erased since it was built.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<Digest>,
     /// The digest of the state that took its place.

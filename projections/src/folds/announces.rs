@@ -30,6 +30,10 @@ impl Fold for Announces {
         Scope::EachCid
     }
 
+    fn keeps_content(&self) -> bool {
+        false
+    }
+
     fn visibility(&self) -> Visibility {
         Visibility::Public
     }

@@ -71,6 +71,10 @@ impl Fold for DefineRegistry {
         Scope::EachCid
     }
 
+    fn keeps_content(&self) -> bool {
+        false
+    }
+
     fn visibility(&self) -> Visibility {
         Visibility::Public
     }

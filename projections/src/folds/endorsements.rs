@@ -41,6 +41,10 @@ impl Fold for Endorsements {
         Scope::EachCid
     }
 
+    fn keeps_content(&self) -> bool {
+        false
+    }
+
     fn visibility(&self) -> Visibility {
         Visibility::Public
     }

@@ -26,6 +26,10 @@ impl Fold for KeyHistory {
         Scope::EachCid
     }
 
+    fn keeps_content(&self) -> bool {
+        false
+    }
+
     fn visibility(&self) -> Visibility {
         Visibility::Public
     }

@@ -27,6 +27,10 @@ impl Fold for PeerActors {
         Scope::EachCid
     }
 
+    fn keeps_content(&self) -> bool {
+        false
+    }
+
     fn visibility(&self) -> Visibility {
         Visibility::Public
     }

@@ -210,10 +210,6 @@ impl Known for SledLog {
         let Some(before) = global_seq.checked_sub(1) else { return Ok(None) };
         Ok(self.read(before, 1)?.pop())
     }
-
-    fn is_erased(&self, cid: &Cid) -> Result<bool, StoreError> {
-        Ok(self.body(cid)?.is_some_and(|body| body.erased.is_some()))
-    }
 }
 
 impl LogStore for SledLog {
