@@ -27,6 +27,7 @@ mod delivery_set;
 mod discovery;
 mod disk_faults;
 mod durability;
+mod erasure;
 mod fedify;
 mod follow_lifecycle;
 mod format_fixtures;

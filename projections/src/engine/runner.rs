@@ -137,14 +137,14 @@ impl Runner {
         let mut goal = head;
         if live.version == self.version() {
             let served = self.batch(live, head, true)?;
+            // One rebuild at a time; what is erased meanwhile makes the next one necessary. Whoever
+            // sees the position sees that it is under way.
+            if served.stale && self.shared.making().is_none() {
+                self.rebuild()?;
+            }
             self.shared.publish(live, &served);
             more = served.global_seq < head;
             goal = served.global_seq;
-            // One rebuild at a time; what is erased meanwhile makes the next one necessary.
-            if served.stale && self.shared.making().is_none() {
-                tracing::info!(projection = self.shared.fold.name(), "content was erased");
-                self.rebuild()?;
-            }
         }
         if let Some(Making { build, .. }) = self.shared.making() {
             let made = self.batch(build, goal, false)?;
