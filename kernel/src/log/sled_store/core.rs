@@ -111,7 +111,8 @@ impl Core {
         }
         let mut turn = self.turn();
         turn.unsynced = turn.unsynced.saturating_add(bytes);
-        let mark = (turn.marked != Some(turn.now)).then_some(turn.now);
+        let earlier = turn.marked.map(|marked| marked.begun);
+        let mark = (turn.marked != Some(turn.now)).then_some(Mark { earlier, ..turn.now });
         turn.marked = Some(turn.now);
         rows.commit(prepared, mark).map_err(|e| self.fail(write_failure(&e)))
     }

@@ -173,7 +173,7 @@ impl<'a> Inspection<'a> {
         for (lsn, number) in &ordered {
             self.read(*lsn, *number)?;
         }
-        let durable = self.durable.up_to();
+        let durable = self.durable.up_to(|from| self.unreadable(from))?;
         let file_end = self.segments.count() * SEGMENT_BYTES;
         if self.ordered.is_empty() && self.snapshot.active {
             let damage = Damage::at(file_end, "the file ends before what was written");
@@ -233,6 +233,23 @@ impl<'a> Inspection<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// The first place from here on that cannot be read and is not old.
+    fn unreadable(&self, from: u64) -> io::Result<Option<u64>> {
+        let mut broken = None;
+        for one in self.breaks.iter().filter(|one| one.lsn >= from) {
+            if !self.is_stale(one)? {
+                broken = Some(one.lsn);
+                break;
+            }
+        }
+        let mut missing = floor(from);
+        while self.ordered.contains_key(&missing) {
+            missing += SEGMENT_BYTES;
+        }
+        let missing = (missing < self.end).then_some(missing.max(from));
+        Ok(broken.into_iter().chain(missing).min())
     }
 
     /// The first place beyond what was durable from which on the log cannot be read; the end of
@@ -340,12 +357,25 @@ impl Durable {
         Self { at_start, batch: (0, 0), before: 0, marks: Vec::new(), noted: 0 }
     }
 
-    /// Everything before this place in the log.
-    fn up_to(&self) -> u64 {
+    /// Everything before this place in the log. `unreadable` gives the first place from another
+    /// one on that cannot be read.
+    fn up_to(&self, unreadable: impl Fn(u64) -> io::Result<Option<u64>>) -> io::Result<u64> {
+        let least = self.at_start.max(self.noted);
         let done = self.marks.iter().map(|(_, mark)| mark.done).max().unwrap_or(0);
         // Whatever came before a sync was begun is durable once that was done.
-        let open = self.marks.iter().find(|(_, mark)| mark.begun >= done);
-        open.map_or(0, |(begin, _)| *begin).max(self.at_start).max(self.noted)
+        let open = self.marks.iter().position(|(_, mark)| mark.begun >= done);
+        let Some((begin, open, older)) = open.and_then(|at| {
+            let (older, rest) = self.marks.split_at_checked(at)?;
+            let (begin, open) = rest.first()?;
+            Some((*begin, open, older.last().map_or(self.at_start, |(begin, _)| *begin)))
+        }) else {
+            return Ok(least);
+        };
+        // The first mark since that sync was begun may be lost, and with it where that was: in a
+        // batch that was being written meanwhile, and was not durable.
+        let lost = open.earlier.is_some_and(|begun| begun >= done);
+        let end = if lost { unreadable(older)?.map_or(begin, |at| at.min(begin)) } else { begin };
+        Ok(end.max(least))
     }
 
     fn message(&mut self, begin: u64, message: &Message<'_>, noted: u64) {
@@ -368,5 +398,54 @@ impl Durable {
             let end = if within { self.batch.1 + 1 } else { begin + message.length as u64 };
             self.noted = self.noted.max(end);
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    fn durable(marks: &[(u64, u64, u64, Option<u64>)]) -> Durable {
+        let mut durable = Durable::new(0);
+        durable.marks = marks
+            .iter()
+            .map(|&(begin, begun, done, earlier)| (begin, Mark { begun, done, earlier }))
+            .collect();
+        durable
+    }
+
+    #[test]
+    fn what_came_before_a_sync_that_was_done_is_durable() {
+        let nothing_broken = |_| Ok(None);
+        let marks = durable(&[(100, 1, 0, Some(0)), (200, 1, 1, Some(1)), (300, 2, 1, Some(1))]);
+        assert_eq!(marks.up_to(nothing_broken).unwrap(), 100, "sync 2 was not done");
+        let marks = durable(&[(200, 1, 1, Some(1)), (300, 2, 1, Some(1)), (400, 2, 2, Some(2))]);
+        assert_eq!(marks.up_to(nothing_broken).unwrap(), 300);
+        assert_eq!(marks.up_to(|_| Ok(Some(250))).unwrap(), 300, "a place that counts is broken");
+        let marks = durable(&[(200, 1, 1, Some(1)), (400, 2, 2, Some(1))]);
+        assert_eq!(marks.up_to(|_| Ok(Some(250))).unwrap(), 400, "no batch came in between");
+    }
+
+    /// Power went while a batch was written that began after the sync.
+    #[test]
+    fn a_lost_mark_hides_where_a_sync_began() {
+        let marks = durable(&[(200, 1, 1, Some(1)), (400, 2, 2, Some(2))]);
+        let broken = |from| Ok([150, 250, 500].into_iter().find(|at| *at >= from));
+        assert_eq!(marks.up_to(broken).unwrap(), 250);
+        let mut noted = durable(&[(200, 1, 1, Some(1)), (400, 2, 2, Some(2))]);
+        noted.noted = 320;
+        assert_eq!(noted.up_to(broken).unwrap(), 320, "an entry was noted as durable");
+    }
+
+    #[test]
+    fn marks_are_read_as_they_were_written() {
+        for earlier in [None, Some(0), Some(7)] {
+            let mark = Mark { begun: 8, done: 7, earlier };
+            assert_eq!(Mark::read(&mark.value()), Some(mark));
+        }
+        let value = Mark { begun: 8, done: 7, earlier: Some(7) }.value();
+        assert_eq!(Mark::read(&value[..value.len() - 1]), None);
+        assert_eq!(Mark::read(&[value, vec![0; 8]].concat()), None);
     }
 }

@@ -190,6 +190,9 @@ pub(super) struct Rows {
 pub(super) struct Mark {
     pub(super) begun: u64,
     pub(super) done: u64,
+    /// `begun` of the mark before, which shows whether that one was lost. Older files and the
+    /// first mark of a process have none.
+    pub(super) earlier: Option<u64>,
 }
 
 /// How the value of a mark begins.
@@ -199,15 +202,17 @@ impl Mark {
     /// Reads the value of a mark; `None` for other values.
     pub(super) fn read(value: &[u8]) -> Option<Self> {
         let numbers = value.strip_prefix(MARK_BEGINS)?;
-        let (begun, done) = numbers.split_at_checked(8)?;
-        Some(Self {
-            begun: u64::from_be_bytes(begun.try_into().ok()?),
-            done: u64::from_be_bytes(done.try_into().ok()?),
-        })
+        let (numbers, rest) = numbers.as_chunks::<8>();
+        let number = |at: usize| numbers.get(at).map(|bytes| u64::from_be_bytes(*bytes));
+        let whole = rest.is_empty() && numbers.len() <= 3;
+        let mark = Self { begun: number(0)?, done: number(1)?, earlier: number(2) };
+        whole.then_some(mark)
     }
 
-    fn value(self) -> Vec<u8> {
-        [MARK_BEGINS, &self.begun.to_be_bytes(), &self.done.to_be_bytes()].concat()
+    pub(super) fn value(self) -> Vec<u8> {
+        let earlier = self.earlier.map(u64::to_be_bytes);
+        let earlier = earlier.as_ref().map_or(&[][..], |bytes| bytes);
+        [MARK_BEGINS, &self.begun.to_be_bytes(), &self.done.to_be_bytes(), earlier].concat()
     }
 }
 
