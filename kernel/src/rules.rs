@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::activity::Activity;
 use crate::address::{ActorName, Base};
 use crate::cid::Cid;
-use crate::keys::{HistoryError, Key, KeyHistory, PublicKey, Purpose};
+use crate::keys::{HistoryError, Key, KeyHistory, PublicKey, Purpose, SecretKey};
 use crate::log::{Log, Record};
 use crate::refusal::Refusal;
 use crate::state::{State, StateError, StateView};
@@ -33,16 +33,18 @@ pub struct Judgement {
     pub object_by: Option<Cid>,
 }
 
-/// A key that the rules ask the kernel to generate for an actor.
+/// A key that the rules ask the kernel to generate for an actor, or to keep.
 #[derive(Clone, Debug)]
 pub struct KeyWish {
     /// The kind.
     pub algorithm: crate::keys::Algorithm,
     /// What it may be used for.
     pub purposes: Vec<Purpose>,
+    /// The key itself, where the client brought it; of the wished algorithm.
+    pub given: Option<SecretKey>,
 }
 
-/// A key that the kernel generated; the private half is already in the vault.
+/// A key that the kernel generated or was given; the private half is already in the vault.
 #[derive(Clone, Debug)]
 pub struct NewKey {
     /// Its id.

@@ -55,11 +55,15 @@ impl Secrets {
         for key in history.current(Purpose::HttpSignature) {
             let secret = match self.0.get(&key.id) {
                 Some(secret) => secret,
-                None => {
-                    let secret = parts.ring.secret(&key.id)?;
-                    self.0.insert(key.id.clone(), secret.clone());
-                    secret
-                }
+                None => match parts.ring.secret(&key.id) {
+                    Ok(secret) => {
+                        self.0.insert(key.id.clone(), secret.clone());
+                        secret
+                    }
+                    // The actor itself keeps the private half.
+                    Err(RingError::Missing(_)) => continue,
+                    Err(error) => return Err(error.into()),
+                },
             };
             let named = Some((key.id.clone(), secret));
             match named.as_ref().map(|(_, secret)| secret.algorithm()) {

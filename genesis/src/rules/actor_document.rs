@@ -1,6 +1,6 @@
 //! Actor documents of our actors: made by `Create`, changed by `Update`.
 
-use fedsx_kernel::keys::{Algorithm, Key, Material, Purpose};
+use fedsx_kernel::keys::{Algorithm, Key, Material, Purpose, SecretKey};
 use fedsx_kernel::pipeline::seconds;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::rules::{KeyWish, NewKey, Preparing};
@@ -160,12 +160,14 @@ fn multikey(key: &Key, public_key_multibase: &str) -> Value {
     })
 }
 
-/// The key that a rotation request asks the server to generate.
+/// The key that a rotation request asks the server to generate, or brings.
 pub(super) fn rotation_wish(request: &Map<String, Value>) -> Result<Vec<KeyWish>, Refusal> {
     let add = request.get("patch").and_then(|patch| patch.get("add_publicKey"));
-    let asked = request.get("type").and_then(Value::as_str) == Some("Update")
-        && add.is_some_and(|add| add == "generate" || add.get("generate") == Some(&json!(true)));
-    if !asked {
+    let updates = request.get("type").and_then(Value::as_str) == Some("Update");
+    let generate =
+        add.is_some_and(|add| add == "generate" || add.get("generate") == Some(&json!(true)));
+    let given = add.filter(|_| updates && !generate).map(given_key).transpose()?.flatten();
+    if !updates || !(generate || given.is_some()) {
         return Ok(Vec::new());
     }
     let purposes = match add.and_then(|add| add.get("purposes")) {
@@ -187,7 +189,29 @@ pub(super) fn rotation_wish(request: &Map<String, Value>) -> Result<Vec<KeyWish>
             ));
         }
     };
-    Ok(vec![KeyWish { algorithm, purposes }])
+    if given.as_ref().is_some_and(|given| given.algorithm() != algorithm) {
+        return Err(Refusal::new(
+            Problem::InvalidActivity,
+            "patch.add_publicKey.algorithm: a key that is brought is of ed25519",
+        ));
+    }
+    Ok(vec![KeyWish { algorithm, purposes, given }])
+}
+
+/// The private key that a client brings, with the public half to compare where that is there too.
+/// What is wrong is said without showing any of it.
+fn given_key(add: &Value) -> Result<Option<SecretKey>, Refusal> {
+    let fail = |detail: String| {
+        Refusal::new(Problem::InvalidActivity, format!("patch.add_publicKey: {detail}"))
+    };
+    let Some(text) = add.get("secretKeyMultibase") else { return Ok(None) };
+    let text = text.as_str().ok_or_else(|| fail("secretKeyMultibase must be a text".into()))?;
+    let key = SecretKey::from_multibase(text).map_err(|e| fail(e.to_string()))?;
+    let public = add.get("publicKeyMultibase").and_then(Value::as_str);
+    if public.is_some_and(|public| key.public().to_multibase().as_deref() != Some(public)) {
+        return Err(fail("publicKeyMultibase is not the public half of the secret key".into()));
+    }
+    Ok(Some(key))
 }
 
 /// What an `Update` of the actor itself publishes.
@@ -288,7 +312,7 @@ fn rotation(
 ) -> Result<(Option<Key>, Option<String>), Refusal> {
     let fail = |detail: String| Refusal::new(Problem::InvalidActivity, detail);
     let added = match (patch.get("add_publicKey"), with.new_keys.first()) {
-        (_, Some(generated)) => Some(introduced(with, generated)),
+        (_, Some(new)) => Some(introduced(with, new)),
         (Some(given), None) => {
             let mut given = given.clone();
             if let Some(given) = given.as_object_mut() {
@@ -305,9 +329,11 @@ fn rotation(
             let key = key.ok_or_else(|| {
                 fail("patch.add_publicKey: a Multikey, or {\"generate\": true}".into())
             })?;
-            if key.serves(Purpose::SignActivity) {
+            // What this server signs by a key needs the private half.
+            if key.serves(Purpose::SignActivity) || key.serves(Purpose::RotateKey) {
                 return Err(fail(
-                    "patch.add_publicKey: this server signs activities only by keys that it generated"
+                    "patch.add_publicKey: a key that signs activities or rotations is generated here, \
+                     or brought with its secretKeyMultibase"
                         .into(),
                 ));
             }

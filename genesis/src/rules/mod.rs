@@ -75,10 +75,12 @@ impl Rules for GenesisRules {
                 KeyWish {
                     algorithm: Algorithm::Ed25519,
                     purposes: vec![Purpose::SignActivity, Purpose::HttpSignature],
+                    given: None,
                 },
                 KeyWish {
                     algorithm: Algorithm::RsaV15Sha256,
                     purposes: vec![Purpose::HttpSignature],
+                    given: None,
                 },
             ]);
         }

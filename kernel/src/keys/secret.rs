@@ -8,6 +8,11 @@ use super::rsa_key::RsaSecret;
 use super::{Algorithm, KeyError, PublicKey};
 use crate::runtime::Random;
 
+/// The multicodec prefix `ed25519-priv` as a varint.
+const MULTICODEC_ED25519_PRIVATE: [u8; 2] = [0x80, 0x26];
+/// The longest text that is decoded.
+const MAX_MULTIBASE_BYTES: usize = 128;
+
 /// A private key. Its memory is wiped when the last clone is dropped, and [`fmt::Debug`] does not
 /// show it.
 #[derive(Clone)]
@@ -30,6 +35,27 @@ impl SecretKey {
     /// A new RSA key of 2048 bits. Takes 80 ms and more: call it on the blocking pool.
     pub fn generate_rsa(random: &dyn Random) -> Result<Self, KeyError> {
         RsaSecret::generate(random).map(|key| Self(Inner::Rsa(Arc::new(key))))
+    }
+
+    /// Reads an Ed25519 key as `secretKeyMultibase` has it (W3C Controlled Identifiers 1.0, section
+    /// 2.2.2): `z`, then base58btc of 0x8026 and the 32 bytes of the seed.
+    ///
+    /// # Errors
+    /// Where it is anything else. The error does not show the text.
+    pub fn from_multibase(text: &str) -> Result<Self, KeyError> {
+        if text.len() > MAX_MULTIBASE_BYTES {
+            return Err(KeyError::Malformed("the secret key is too long"));
+        }
+        let (base, bytes) = multibase::decode(text)
+            .map_err(|_| KeyError::Malformed("the secret key is not multibase"))?;
+        let bytes = Zeroizing::new(bytes);
+        if base != multibase::Base::Base58Btc {
+            return Err(KeyError::Unsupported("a secret key in another base than base58btc"));
+        }
+        let seed = bytes
+            .strip_prefix(&MULTICODEC_ED25519_PRIVATE)
+            .ok_or(KeyError::Unsupported("a secret key that is not of Ed25519"))?;
+        Self::from_secret_bytes(Algorithm::Ed25519, seed)
     }
 
     /// The algorithm of the key.

@@ -338,3 +338,22 @@ fn master_key_files() {
     let nowhere = directory.path().join("missing/master.key");
     assert!(matches!(MasterKey::load_or_create(&nowhere, random), Err(VaultError::File { .. })));
 }
+
+#[test]
+fn a_secret_key_as_multibase() {
+    let seed = [7; 32];
+    let key = SecretKey::from_secret_bytes(Algorithm::Ed25519, &seed).unwrap();
+    let text = |prefix: [u8; 2]| {
+        multibase::encode(multibase::Base::Base58Btc, [prefix.as_slice(), &seed].concat())
+    };
+    let secret = text([0x80, 0x26]);
+    assert!(secret.starts_with("z3u2"), "as the specification shows it");
+    assert_eq!(SecretKey::from_multibase(&secret).unwrap().public(), key.public());
+    let public = key.public().to_multibase().unwrap();
+    for bad in
+        ["", "z", &public, &text([0xed, 0x01]), &secret[1..], &secret[..40], &secret.repeat(4)]
+    {
+        let error = SecretKey::from_multibase(bad).unwrap_err().to_string();
+        assert!(bad.len() < 20 || !error.contains(bad), "{error}");
+    }
+}

@@ -283,7 +283,8 @@ async fn verify_proof(
         matches!(transport, Transport::Fetched(url) if same_origin(url, activity.actor()));
     loop {
         let key = keys.signer(method, activity).await?;
-        if key.superseded && !current_key_signed && !from_origin {
+        let is_vouched_for = current_key_signed || from_origin || !key.superseded;
+        if !is_vouched_for && !keys.newly_signed(transport).await? {
             return Err(bad(
                 "the proof is by a superseded key: sign the request by a current key as well",
             ));
@@ -376,6 +377,18 @@ impl Keys<'_> {
                 });
             }
         }
+    }
+
+    /// Whether the request is signed by a current key of the author that was not known before: the
+    /// author may have rotated again since its keys were fetched.
+    async fn newly_signed(&mut self, transport: &Transport) -> Result<bool, Refusal> {
+        let Transport::Signed(signature) = transport else { return Ok(false) };
+        let key_id = signature.key_id();
+        let known = self.history().await?.find(key_id).is_some();
+        if known || !same_origin(key_id, self.author) || !self.refresh().await? {
+            return Ok(false);
+        }
+        Ok(self.transport(signature.as_ref(), false).await?.is_some())
     }
 
     /// Checks the signature around the request. `None` where its key is not the author's; that

@@ -29,7 +29,7 @@ pub(crate) struct Ready {
     pub barrier: bool,
 }
 
-/// Generates the keys that the request needs; their private halves are durable when it returns.
+/// Generates the keys that the request needs, or takes those that it brings; their private halves are durable when it returns.
 pub(crate) async fn generate_keys(shared: &Arc<Shared>, work: &mut Work) -> Result<(), Refusal> {
     let wishes = shared.rules.keys_wanted(shared.log.state(), &work.actor, &work.request)?;
     if wishes.is_empty() {
@@ -37,12 +37,13 @@ pub(crate) async fn generate_keys(shared: &Arc<Shared>, work: &mut Work) -> Resu
     }
     let known = shared.rules.keys(shared.log.state(), &work.actor)?.unwrap_or_default();
     for wish in wishes {
-        let (random, algorithm) = (shared.runtime.random.clone(), wish.algorithm);
+        let (random, wanted) = (shared.runtime.random.clone(), wish.clone());
         let generated = shared
             .runtime
-            .run(move || match algorithm {
-                Algorithm::Ed25519 => Ok(SecretKey::generate_ed25519(random.as_ref())),
-                Algorithm::RsaV15Sha256 => SecretKey::generate_rsa(random.as_ref()),
+            .run(move || match (wanted.given, wanted.algorithm) {
+                (Some(given), _) => Ok(given),
+                (None, Algorithm::Ed25519) => Ok(SecretKey::generate_ed25519(random.as_ref())),
+                (None, Algorithm::RsaV15Sha256) => SecretKey::generate_rsa(random.as_ref()),
             })
             .await
             .map_err(|e| internal(&e))?
