@@ -113,8 +113,11 @@ fn follows_on_one_instance() {
     ] {
         node.create_once("carol");
         let refused = node.as_actor("carol").post("/activity", &request);
-        refused.refused(403, "not-authorised", case);
+        refused.refused(422, "unknown-reference", case);
     }
+    let foreign = json!({ "type": "Undo", "object": follow["id"] });
+    let refused = node.as_actor("bob").post("/activity", &foreign);
+    refused.refused(403, "not-authorised", "undoing the Follow of another that one received");
     let nothing = json!({ "type": "Undo", "object": format!("{}/activities/nothing", node.base) });
     let refused = node.as_actor("alice").post("/activity", &nothing);
     refused.refused(422, "unknown-reference", "undoing what is not held");

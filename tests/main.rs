@@ -38,6 +38,7 @@ mod inbox;
 mod key_rotation;
 mod merkle;
 mod nx_kernel_multi;
+mod privacy;
 mod projections;
 mod rich_verbs;
 mod smoke_federate;

@@ -15,6 +15,7 @@ pub mod graph;
 pub mod manifest;
 pub mod published;
 pub mod reactions;
+pub mod readers;
 pub mod records;
 pub mod registry;
 pub mod rules;

@@ -1,64 +1,24 @@
-//! What the instance does by itself: a Follow is accepted, unless the followed actor decides on
-//! its followers; the keys of a deleted actor are destroyed. Follows the log with a durable cursor; each answer is unique in the store
-//! by a once key, so a crash never answers twice.
+//! What the instance does by itself: it answers ([`answers`]), and destroys the keys of a deleted
+//! actor. Follows the log with a durable cursor; each answer is unique in the store by a once key,
+//! so a crash never answers twice.
+
+pub mod answers;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use fedsx_kernel::log::{Once, Record, Stream, Table};
 use fedsx_kernel::refusal::{Problem, Refusal};
-use fedsx_kernel::state::StateView;
 use fedsx_kernel::supervision::{self, StartError, SupervisorMessage};
 use fedsx_kernel::{Kernel, Publish};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use serde_json::{Map, json};
 use tokio::sync::watch;
-
-use crate::actors;
-use crate::fold::GRAPH;
-use crate::graph::{Graph, Relation};
 
 /// Where the cursor stands in the ledgers.
 const CURSOR: &[u8] = b"reactions\0cursor";
 /// Records read at once.
 const BATCH: usize = 256;
-
-/// The answer to a record, if it wants one.
-pub fn reaction(
-    state: &dyn StateView,
-    kernel: &Kernel,
-    record: &Record,
-) -> Result<Option<Publish>, Refusal> {
-    let activity = &record.activity;
-    let Stream::Inbox(receiver) = &record.entry.stream else { return Ok(None) };
-    if activity.kind() != "Follow" || record.entry.meta.backfilled {
-        return Ok(None);
-    }
-    let followed = kernel.options().base.actor(receiver);
-    if activity.object_id() != Some(followed.as_str()) {
-        return Ok(None);
-    }
-    let Some(actor) = actors::actor(state, &followed)?.filter(|actor| !actor.deleted) else {
-        return Ok(None);
-    };
-    let graph = Graph::new(GRAPH);
-    let waits = graph.relation(state, activity.actor(), &followed)? == Relation::Pending;
-    if actor.approves_followers() || !waits {
-        return Ok(None);
-    }
-    let mut request = Map::new();
-    request.insert("type".into(), "Accept".into());
-    request.insert("object".into(), activity.id().into());
-    request.insert("to".into(), json!([activity.actor()]));
-    Ok(Some(Publish {
-        actor: receiver.clone(),
-        request,
-        once: Some(Once {
-            key: format!("accept\n{followed}\n{}", activity.id()),
-            fingerprint: None,
-        }),
-        cause: Some(*activity.cid()),
-    }))
-}
 
 /// Starts the actor that answers.
 pub async fn start(
@@ -116,6 +76,23 @@ impl Reactor {
         Ok(())
     }
 
+    fn answers(&self, record: &Record) -> Result<Vec<Publish>, Refusal> {
+        let log = self.kernel.log();
+        let base = &self.kernel.options().base;
+        let first_seq = |id: &str| match log.by_id(id)? {
+            Some(activity) => log.store().first_entry(activity.cid()),
+            None => Ok(None),
+        };
+        let answers = answers::to(base, log.state(), first_seq, record)?;
+        let publish = |answer: answers::Answer| Publish {
+            actor: answer.actor,
+            request: answer.request,
+            once: Some(Once { key: answer.once_key, fingerprint: None }),
+            cause: Some(*record.activity.cid()),
+        };
+        Ok(answers.into_iter().map(publish).collect())
+    }
+
     async fn advance(&self, cursor: &mut u64) -> Result<bool, Refusal> {
         let (log, after) = (self.kernel.log().clone(), *cursor);
         let records = self
@@ -129,17 +106,16 @@ impl Reactor {
         };
         for record in &records {
             self.bury(record).await?;
-            let Some(publish) = reaction(self.kernel.log().state(), &self.kernel, record)? else {
-                continue;
-            };
-            match self.kernel.publish(publish).await {
-                Ok(published) => {
-                    tracing::debug!(cause = %record.activity.cid(), cid = %published.activity.cid(), "answered");
-                }
-                // Full queues and storage pass; the actor is started again at this record.
-                Err(refusal) if passing(&refusal) => return Err(refusal),
-                Err(refusal) => {
-                    tracing::warn!(cause = %record.activity.cid(), %refusal, "no answer was possible");
+            for answer in self.answers(record)? {
+                match self.kernel.publish(answer).await {
+                    Ok(published) => {
+                        tracing::debug!(cause = %record.activity.cid(), cid = %published.activity.cid(), "answered");
+                    }
+                    // Full queues and storage pass; the actor is started again at this record.
+                    Err(refusal) if passing(&refusal) => return Err(refusal),
+                    Err(refusal) => {
+                        tracing::warn!(cause = %record.activity.cid(), %refusal, "no answer was possible");
+                    }
                 }
             }
         }

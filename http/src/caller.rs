@@ -100,6 +100,7 @@ pub(crate) async fn of_read(
         if let Some(key) = keys.find(&claim.key_id).filter(|key| usable(key)) {
             let public = key.public().map_err(|e| bad(&e))?;
             claim.verify(&public).map_err(|e| bad(&e))?;
+            app.kernel().rules().sender(state, &actor, None)?;
             return Ok(Caller::Peer(actor));
         }
         if refreshed {

@@ -1,5 +1,6 @@
 //! Who reads, and what of a row each reader is shown.
 
+use fedsx_genesis::readers::{self, ReaderError};
 use fedsx_kernel::log::{Log, StoreError, Stream};
 use fedsx_kernel::{Base, Cid};
 use serde_json::Value;
@@ -91,7 +92,7 @@ impl Judge<'_> {
         name.is_some_and(|name| key.first().is_some_and(|owner| owner == name.as_str()))
     }
 
-    /// Whether the reader wrote or received the activity.
+    /// Whether the reader may read the activity.
     fn may_see(&self, cid: &Cid) -> Result<bool, StoreError> {
         let Some(id) = self.reader.id() else { return Ok(false) };
         if let Some(name) = self.base.name_of(id)
@@ -105,9 +106,11 @@ impl Judge<'_> {
             Ok(None) | Err(StoreError::Damaged { .. }) => return Ok(false),
             Err(error) => return Err(error),
         };
-        Ok(record.activity.actor() == id
-            || record.activity.audience().contains(&id)
-            || record.entry.meta.hidden.iter().any(|hidden| hidden == id))
+        let read = readers::may_read(self.base, self.log.state(), self.log, Some(id), &record);
+        read.map_err(|error| match error {
+            ReaderError::Store(error) => error,
+            other => StoreError::Io(other.to_string()),
+        })
     }
 }
 

@@ -29,6 +29,11 @@ impl Answer {
         String::from_utf8_lossy(&self.body).chars().take(2000).collect()
     }
 
+    /// All of the body as text.
+    pub fn text_whole(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }

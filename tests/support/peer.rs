@@ -433,6 +433,11 @@ impl Foreign {
         send(node.client(), path, &headers, body)
     }
 
+    /// Fetches from a node, the request signed by this actor.
+    pub fn fetch(&self, node: &Node, path: &str, accept: &str) -> Answer {
+        fetch_signed(node, path, accept, Scheme::Cavage, (&self.rsa_id, rsa()))
+    }
+
     /// The headers of a signed delivery.
     pub fn signed_headers(&self, url: &str, body: &[u8], sign: Sign) -> HeaderMap {
         let (scheme, key_id, key) = match sign {
@@ -445,10 +450,38 @@ impl Foreign {
     }
 }
 
+/// Fetches from a node, the request signed by some key.
+pub fn fetch_signed(
+    node: &Node,
+    path: &str,
+    accept: &str,
+    scheme: Scheme,
+    (key_id, key): (&str, &SecretKey),
+) -> Answer {
+    let headers =
+        headers_signed(&Method::GET, &format!("{}{path}", node.base), None, scheme, key_id, key);
+    let mut list = vec![("accept", accept)];
+    for (name, value) in headers.iter().filter(|(name, _)| *name != header::HOST) {
+        list.push((name.as_str(), value.to_str().expect("text")));
+    }
+    node.client().send("GET", path, &list, None)
+}
+
 /// The headers of a request that some key signed.
 pub fn signed_by(
     url: &str,
     body: &[u8],
+    scheme: Scheme,
+    key_id: &str,
+    key: &SecretKey,
+) -> HeaderMap {
+    headers_signed(&Method::POST, url, Some(body), scheme, key_id, key)
+}
+
+fn headers_signed(
+    method: &Method,
+    url: &str,
+    body: Option<&[u8]>,
     scheme: Scheme,
     key_id: &str,
     key: &SecretKey,
@@ -458,13 +491,7 @@ pub fn signed_by(
     let authority = uri.authority().expect("a host").as_str();
     headers.insert(header::HOST, authority.parse().expect("a host"));
     let nonce = format!("{:032x}", unique());
-    let request = RequestToSign {
-        method: &Method::POST,
-        uri: &uri,
-        body: Some(body),
-        now: Timestamp::now(),
-        nonce: &nonce,
-    };
+    let request = RequestToSign { method, uri: &uri, body, now: Timestamp::now(), nonce: &nonce };
     let signer = Signer { key_id, key };
     signature::sign(scheme, &request, &signer, &mut headers, &OsRandom).expect("a signature");
     headers

@@ -4,6 +4,7 @@ mod actors;
 mod blocks;
 mod definitions;
 mod erasures;
+mod follows;
 mod objects;
 mod positions;
 
@@ -11,9 +12,8 @@ use fedsx_kernel::Base;
 use fedsx_kernel::log::Record;
 use fedsx_kernel::state::{State, StateError};
 
-use crate::graph::Graph;
-
 pub use blocks::blocks;
+pub use follows::was_follower;
 pub use objects::{Owned, owned};
 pub use positions::{Equivocation, equivocation_count, equivocations};
 
@@ -29,7 +29,7 @@ pub fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Result<(), S
     blocks::fold(state, record)?;
     erasures::fold(state, record)?;
     if record.entry.stream != fedsx_kernel::log::Stream::Local {
-        Graph::new(GRAPH).fold(state, &record.activity)?;
+        follows::fold(state, record)?;
     }
     Ok(())
 }

@@ -183,6 +183,27 @@ impl Facts<'_> {
         Ok(pending.map_or(none, |id| (Relation::Pending, Some(id))))
     }
 
+    /// The newest Follow that was neither undone nor rejected, whatever Blocks say.
+    pub(super) fn standing_follow(
+        &self,
+        view: &dyn StateView,
+        follower: &str,
+        followed: &str,
+    ) -> Result<Option<String>, StateError> {
+        if self.is_deleted(view, follower)? || self.is_deleted(view, followed)? {
+            return Ok(None);
+        }
+        let of_pair: Option<Verdict> =
+            get_as(view, &self.key(&["verdict_pair", followed, follower]))?;
+        for id in self.standing(view, Kind::Follow, follower, followed)? {
+            let of_id = get_as(view, &self.key(&["verdict", followed, &id]))?;
+            if of_id.max(of_pair).is_none_or(|verdict| !verdict.reject) {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether a Block by one actor of the other is in force.
     pub(super) fn blocks(
         &self,

@@ -141,6 +141,20 @@ impl Graph {
         self.facts().author_of(view, id)
     }
 
+    /// The id of the Follow that would relate the two if nobody had blocked anybody: stated, not
+    /// undone and not rejected.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn standing_follow(
+        &self,
+        view: &dyn StateView,
+        follower: &str,
+        followed: &str,
+    ) -> Result<Option<String>, StateError> {
+        self.facts().standing_follow(view, follower, followed)
+    }
+
     /// Whether an author undid the statement with this id.
     ///
     /// # Errors

@@ -30,6 +30,7 @@ impl GenesisRules {
         let outbound = direction == Direction::Outbound;
         if outbound {
             author_lives(state, activity)?;
+            not_blocked_by_author(state, activity)?;
         } else {
             of_origin(activity)?;
             by_owner(state, activity)?;
@@ -154,6 +155,21 @@ fn author_lives(state: &dyn StateView, activity: &Activity) -> Result<(), Refusa
         )),
         _ => Ok(()),
     }
+}
+
+/// Who blocks an actor neither follows it nor accepts it: each side would see something else.
+fn not_blocked_by_author(state: &dyn StateView, activity: &Activity) -> Result<(), Refusal> {
+    let other = match activity.kind() {
+        "Follow" => activity.object_id(),
+        "Accept" => activity.object().and_then(|follow| follow.get("actor")).and_then(id_of),
+        _ => None,
+    };
+    let Some(other) = other else { return Ok(()) };
+    if Graph::new(GRAPH).blocks(state, activity.actor(), other)? {
+        let detail = format!("{} blocks {other}; undo the Block first", activity.actor());
+        return Err(Refusal::new(Problem::NotAuthorised, detail));
+    }
+    Ok(())
 }
 
 /// What an author embeds as its own must be of its own origin (FEP-fe34).

@@ -251,6 +251,10 @@ impl Draft {
             ));
         }
         self.content.insert("object".into(), references::embedded(&undone));
+        if undone.kind() == "Block" {
+            // Whom a Block was not told, the end of it is not told either.
+            self.unless_addressed(|name| undone.get(name).cloned());
+        }
         Ok(())
     }
 
@@ -312,14 +316,21 @@ impl Draft {
     /// What changes or ends an object is for those whom the object was for, unless the author
     /// says otherwise.
     fn same_audience(&mut self, version: &objects::Version) {
+        if self.unless_addressed(|name| version.object.get(name).cloned()) {
+            self.content.insert("bto".into(), version.hidden.clone().into());
+        }
+    }
+
+    /// Names these recipients where the author names none; whether it did so.
+    fn unless_addressed(&mut self, recipients: impl Fn(&str) -> Option<Value>) -> bool {
         if audience::MEMBERS.iter().any(|member| self.content.contains_key(*member)) {
-            return;
+            return false;
         }
         for member in ["to", "cc"] {
-            let ids = version.object.get(member).cloned().unwrap_or_else(|| json!([]));
+            let ids = recipients(member).unwrap_or_else(|| json!([]));
             self.content.insert(member.into(), ids);
         }
-        self.content.insert("bto".into(), version.hidden.clone().into());
+        true
     }
 
     /// Activity and object name the same audience, as other servers expect.

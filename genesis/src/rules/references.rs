@@ -8,6 +8,7 @@ use fedsx_kernel::{Activity, ActorName, Cid};
 use serde_json::{Map, Value};
 
 use crate::definition::RefersTo;
+use crate::readers;
 
 /// A bare CID as its URL on the wire, and the activity that it names.
 pub(super) fn by_cid(
@@ -15,13 +16,7 @@ pub(super) fn by_cid(
     cid: &Cid,
     refers_to: RefersTo,
 ) -> Result<(String, Arc<Activity>), Refusal> {
-    let activity = with.log.activity(cid)?.ok_or_else(|| {
-        Refusal::new(Problem::UnknownReference, format!("the activity {cid} is not held here"))
-    })?;
-    if activity.is_erased() {
-        return Err(Refusal::new(Problem::Erased, format!("what {cid} said was erased"))
-            .with("cid", cid.to_string()));
-    }
+    let activity = readable(with, cid)?.ok_or_else(|| not_held(&cid.to_string()))?;
     let created = activity.object_id().filter(|_| {
         refers_to == RefersTo::Object && matches!(activity.kind(), "Create" | "Update")
     });
@@ -36,9 +31,25 @@ pub(super) fn activity(with: &Preparing<'_>, value: &Value) -> Result<Arc<Activi
     if let Ok(cid) = id.parse::<Cid>() {
         return by_cid(with, &cid, RefersTo::Activity).map(|(_, activity)| activity);
     }
-    with.log.by_id(id)?.ok_or_else(|| {
-        Refusal::new(Problem::UnknownReference, format!("the activity {id} is not held here"))
-    })
+    let held = with.log.by_id(id)?;
+    let readable = held.map(|activity| readable(with, activity.cid())).transpose()?.flatten();
+    readable.ok_or_else(|| not_held(id))
+}
+
+/// An activity that the publishing actor may read. For what it may not read the answer is that
+/// of what is not held: CIDs of private activities are known to many, their content is not.
+fn readable(with: &Preparing<'_>, cid: &Cid) -> Result<Option<Arc<Activity>>, Refusal> {
+    let Some(record) = with.log.first(cid)? else { return Ok(None) };
+    if record.activity.is_erased() {
+        return Err(Refusal::new(Problem::Erased, format!("what {cid} said was erased"))
+            .with("cid", cid.to_string()));
+    }
+    let may = readers::may_read(with.base, with.state, with.log, Some(with.actor), &record)?;
+    Ok(may.then_some(record.activity))
+}
+
+fn not_held(id: &str) -> Refusal {
+    Refusal::new(Problem::UnknownReference, format!("the activity {id} is not held here"))
 }
 
 /// An activity as it is embedded into another: without proof and context.
