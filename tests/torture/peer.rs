@@ -16,6 +16,9 @@ use crate::dice::Dice;
 use crate::foreign::Foreign;
 use crate::wire::ACTIVITY_JSON;
 
+/// How long the peer may take to be away.
+const GONE: Duration = Duration::from_secs(20);
+
 /// How the peer is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mood {
@@ -105,7 +108,8 @@ impl Peer {
         *lock(&self.shared.mood) = mood;
         if mood == Mood::Away {
             if let Some(server) = lock(&self.server).take() {
-                server.shutdown_background();
+                // The port is free again only when the listener is gone.
+                server.shutdown_timeout(GONE);
             }
             return Ok(());
         }
