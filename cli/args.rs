@@ -11,6 +11,7 @@ use crate::erase::EraseArgs;
 use crate::log::LogArgs;
 use crate::projection::ProjectionArgs;
 use crate::recover::RecoverArgs;
+use crate::resolve::ResolveArgs;
 use crate::restore::RestoreArgs;
 
 /// A federated, event-sourced actor kernel.
@@ -41,6 +42,8 @@ pub enum Command {
     Recover(RecoverArgs),
     /// Take the content of a deleted object out of the log of a running instance.
     Erase(EraseArgs),
+    /// Ask the host of an account which actor it is.
+    Resolve(ResolveArgs),
     /// Look after the genesis bundle.
     Genesis(GenesisArgs),
     /// Check an actor's Merkle log, or compute the own ones anew.

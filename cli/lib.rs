@@ -14,6 +14,7 @@ pub mod node;
 pub mod progress;
 pub mod projection;
 pub mod recover;
+pub mod resolve;
 pub mod restore;
 pub mod serve;
 pub mod verify;

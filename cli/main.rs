@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use fedsx::args::{Cli, Command};
-use fedsx::{archive, backup, erase, genesis, log, projection, recover, restore, serve, verify};
+use fedsx::{
+    archive, backup, erase, genesis, log, projection, recover, resolve, restore, serve, verify,
+};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -17,6 +19,7 @@ fn main() -> ExitCode {
         Command::Restore(args) => restore::run(&args),
         Command::Recover(args) => recover::run(&args),
         Command::Erase(args) => erase::run(&args),
+        Command::Resolve(args) => resolve::run(&args),
         Command::Genesis(args) => genesis::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Projection(args) => projection::run(&args),

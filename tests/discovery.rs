@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::node::{Node, Spec};
+use fedsx_delivery::signature;
+
+use crate::support::node::{Node, Spec, command, run_to_end};
 use crate::support::{ACTIVITY_JSON, Peer, Sign};
 
 fn authority(base: &str) -> &str {
@@ -175,4 +177,67 @@ fn private_addresses_are_not_contacted() {
     assert!(problem.to_string().contains("allow-private-network"), "names the flag: {problem}");
     let head = node.settled_head();
     assert_eq!(node.note("alice", "still works").global_seq, head + 1);
+}
+
+/// The command asks the host itself, without a data directory or a running instance.
+#[test]
+fn accounts_are_resolved_by_the_command() {
+    let node = Node::start();
+    node.create("bob");
+    let account = format!("acct:bob@{}", authority(&node.base));
+    let resolve = |arguments: &[&str]| {
+        let mut command = command();
+        command.arg("resolve").args(arguments);
+        run_to_end(command)
+    };
+    let flags = ["--allow-http", "--allow-private-network"];
+    for account in [&account, account.trim_start_matches("acct:"), &account.replace("acct:", "@")] {
+        let found = resolve(&[&[account], &flags[..]].concat());
+        assert_eq!(found.code, Some(0), "{}", found.all());
+        assert_eq!(found.stdout.trim(), node.actor("bob"), "{account}");
+    }
+    let found = resolve(&[&[account.as_str(), "--json"], &flags[..]].concat());
+    let json: serde_json::Value = serde_json::from_str(&found.stdout).expect("JSON");
+    assert_eq!((&json["actor"], &json["subject"]), (&json!(node.actor("bob")), &json!(account)));
+    assert_eq!(self_link(&json["jrd"]), node.actor("bob"));
+
+    let nobody = account.replace("bob", "nobody");
+    let missing = resolve(&[&[nobody.as_str()], &flags[..]].concat());
+    assert_eq!(missing.code, Some(1), "{}", missing.all());
+    assert!(
+        missing.stdout.is_empty() && missing.stderr.contains("there is no"),
+        "{}",
+        missing.all()
+    );
+    let private = resolve(&[account.as_str(), "--allow-http"]);
+    assert_eq!(private.code, Some(1), "{}", private.all());
+    assert!(private.stderr.contains("--allow-private-network"), "{}", private.all());
+    assert_eq!(resolve(&[account.as_str()]).code, Some(1), "https alone reaches nobody here");
+    assert_eq!(resolve(&["bob"]).code, Some(2), "no account");
+}
+
+/// Servers that answer signed requests only are asked as the instance actor, whose document is there
+/// for everyone.
+#[test]
+fn fetches_are_signed_by_the_instance() {
+    let node = Node::start();
+    node.create("alice");
+    let peer = Peer::start();
+    peer.demand_signatures();
+    let mallory = peer.actor("mallory");
+    let hello = mallory.note("hello", &[&node.actor("alice")]);
+    mallory.deliver(&node, "/actors/alice/inbox", &hello, Sign::Bare).expect(202, "first contact");
+    let headers = peer.fetched_with("/actors/mallory");
+    assert!(headers.contains_key("user-agent"), "{headers:?}");
+    let target = format!("{}/actors/mallory", peer.base);
+    let method = axum::http::Method::GET;
+    let received =
+        signature::Received { method: &method, target_uri: &target, headers: &headers, body: &[] };
+    let claim = signature::claim(&received, jiff::Timestamp::now()).expect("a good signature");
+    let claim = claim.expect("a signature");
+    let instance = node.client().get("/actors/instance").expect(200, "unsigned").json();
+    assert_eq!(claim.key_id, instance["publicKey"]["id"], "the key of the instance actor");
+    let pem = instance["publicKey"]["publicKeyPem"].as_str().expect("PEM");
+    let key = fedsx_kernel::keys::PublicKey::from_pem(pem).expect("a key");
+    claim.verify(&key).expect("the signature holds");
 }

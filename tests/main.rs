@@ -33,6 +33,7 @@ mod follow_lifecycle;
 mod format_fixtures;
 mod gap_healing;
 mod hostile;
+mod hostile_servers;
 mod http_multi_actor;
 mod inbox;
 mod key_rotation;

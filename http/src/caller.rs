@@ -7,8 +7,8 @@ use fedsx_kernel::tokens::{Grant, Scope};
 
 use crate::app::App;
 
-/// Fetches that one read may cause: an actor document and its key history.
-const FETCHES: u32 = 3;
+/// Requests that one read may cause: for an actor document and its key history.
+const FETCHES: u32 = 5;
 
 /// Who asks.
 #[derive(Clone, Debug)]

@@ -39,6 +39,10 @@ struct Shared {
     documents: HashMap<String, Value>,
     posted: Vec<Posted>,
     gets: HashMap<String, usize>,
+    /// The headers of the last fetch of each path.
+    got: HashMap<String, HeaderMap>,
+    /// Whether documents are given to signed requests only.
+    secure: bool,
     /// Statuses for the next posts; after them `status`.
     next: VecDeque<u16>,
     status: u16,
@@ -136,6 +140,16 @@ impl Peer {
         self.lock().gets.get(path).copied().unwrap_or(0)
     }
 
+    /// Gives documents to signed requests only, as servers in secure mode do.
+    pub fn demand_signatures(&self) {
+        self.lock().secure = true;
+    }
+
+    /// The headers of the last fetch of a path.
+    pub fn fetched_with(&self, path: &str) -> HeaderMap {
+        self.lock().got.get(path).cloned().expect("it was fetched")
+    }
+
     /// The most posts that were under way at once.
     pub fn most_concurrent(&self) -> usize {
         self.lock().most_concurrent
@@ -175,6 +189,10 @@ async fn answer(
         let mut shared = shared.lock().expect("the peer's state");
         let asked = uri.path_and_query().map_or(path.as_str(), |both| both.as_str()).to_owned();
         *shared.gets.entry(path.clone()).or_default() += 1;
+        shared.got.insert(path.clone(), headers.clone());
+        if shared.secure && !headers.contains_key("signature") {
+            return StatusCode::UNAUTHORIZED.into_response();
+        }
         let found = shared.documents.get(&asked).or_else(|| shared.documents.get(&path));
         return match found {
             Some(document) => {

@@ -118,6 +118,9 @@ pub enum ClientError {
     /// The answer is not HTTP as we speak it.
     #[error("the answer is not usable: {0}")]
     Protocol(String),
+    /// The request from outside that asks for this one may cause no more of them.
+    #[error("this request asks for too many fetches")]
+    BudgetSpent,
     /// The request itself could not be built from what the caller gave.
     #[error("the request is not valid: {0}")]
     InvalidRequest(String),
@@ -187,7 +190,9 @@ impl ClientError {
             | Self::TooManyRedirects { .. }
             | Self::RedirectRefused { .. }
             | Self::Protocol(_) => FailureClass::BadAnswer,
-            Self::NoTrustRoots(_) | Self::InvalidRequest(_) | Self::Sign(_) => FailureClass::Local,
+            Self::NoTrustRoots(_) | Self::BudgetSpent | Self::InvalidRequest(_) | Self::Sign(_) => {
+                FailureClass::Local
+            }
         }
     }
 

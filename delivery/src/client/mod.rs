@@ -5,6 +5,7 @@
 //! kept connections over an injected [`Dial`], so that a simulator can stand in for the network.
 
 mod address;
+mod budget;
 mod connect;
 mod dial;
 mod error;
@@ -35,6 +36,8 @@ use target::{Target, shorten};
 use tls::Tls;
 
 pub use address::is_public;
+pub use budget::budgeted;
+pub(crate) use budget::inherited;
 pub use dial::{BoxedStream, Dial, Stream, TcpDial};
 pub use error::{ClientError, ConnectFailure, FailureClass, SignError};
 pub use message::{Request, Response, SignRequest};
@@ -205,6 +208,7 @@ impl Client {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<hyper::Response<Incoming>, ClientError> {
+        budget::charge()?;
         let mut request = hyper::Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = target.uri.clone();

@@ -26,21 +26,29 @@ pub(super) async fn bring(inner: &std::sync::Arc<Inner>, id: &str) -> Result<(),
         Err(Refusal::new(Problem::UpstreamFailed, format!("{id} did not answer in time")))
     });
     let outcome = match outcome {
-        Ok((document, keys)) => record(inner, id, document, keys).await,
+        Ok(Brought { document, keys, ttl }) => {
+            record(inner, id, document, keys).await.map(|()| ttl)
+        }
         Err(refusal) => Err(refusal),
     };
     match &outcome {
-        Ok(()) => inner.fetched.put(id, clock.now_ms()),
-        Err(refusal) if refusal.problem == Problem::Internal => {}
+        Ok(ttl) => inner.fetched.put_for(id, clock.now_ms(), *ttl),
+        // A fault of ours, or of the request that asked, says nothing about the actor.
+        Err(Refusal { problem: Problem::Internal | Problem::TooManyRequests, .. }) => {}
         Err(refusal) => inner.failed.put(id, refusal.clone()),
     }
-    outcome
+    outcome.map(drop)
 }
 
-async fn fetch_all(
-    inner: &std::sync::Arc<Inner>,
-    id: &str,
-) -> Result<(Value, Option<Vec<Key>>), Refusal> {
+/// What a fetch brought.
+struct Brought {
+    document: Value,
+    keys: Option<Vec<Key>>,
+    /// How long the document is taken for current.
+    ttl: Duration,
+}
+
+async fn fetch_all(inner: &std::sync::Arc<Inner>, id: &str) -> Result<Brought, Refusal> {
     let discovery = Discovery { inner: inner.clone() };
     let signer = discovery.instance_signer().await;
     let client = inner.parts.client.with_body_limit(inner.options.max_document_bytes);
@@ -59,7 +67,8 @@ async fn fetch_all(
         },
         None => None,
     };
-    Ok((fetched.value, keys))
+    let ttl = inner.options.bounds_of_actors().lifetime(&fetched.headers);
+    Ok(Brought { document: fetched.value, keys, ttl })
 }
 
 /// The id inside, the URL asked for and the one that answered must be the same: otherwise a

@@ -1,11 +1,11 @@
 //! Fetching one JSON document.
 
 use fedsx_kernel::{Problem, Refusal};
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::Value;
 
 use super::{KeySigner, UPSTREAM_STATUS};
-use crate::client::{Client, ClientError, FailureClass, SignRequest};
+use crate::client::{Client, ClientError, FailureClass, Response, SignRequest};
 
 /// The media types of an ActivityStreams document (ActivityPub, section 3.2).
 const ACCEPT: &str = "application/activity+json, \
@@ -16,6 +16,7 @@ pub(crate) struct Fetched {
     pub value: Value,
     pub bytes: Vec<u8>,
     pub final_url: String,
+    pub headers: HeaderMap,
 }
 
 /// Fetches a document, signed where there is a key.
@@ -40,7 +41,8 @@ pub(crate) async fn document(
         return Err(unfit(url, &format!("it is {essence:?}, not application/activity+json")));
     }
     let value = fedsx_kernel::json::parse(&answer.body).map_err(|e| unfit(url, &e.to_string()))?;
-    Ok(Fetched { value, bytes: answer.body.to_vec(), final_url: answer.final_url })
+    let Response { headers, body, final_url, .. } = answer;
+    Ok(Fetched { value, bytes: body.to_vec(), final_url, headers })
 }
 
 /// A document that is not what was asked for.
@@ -51,6 +53,7 @@ pub(crate) fn unfit(url: &str, reason: &str) -> Refusal {
 /// A request that failed.
 pub(crate) fn refusal_of(what: &str, error: &ClientError) -> Refusal {
     let problem = match error.class() {
+        _ if matches!(error, ClientError::BudgetSpent) => Problem::TooManyRequests,
         FailureClass::RefusedHere => Problem::ForbiddenAddress,
         FailureClass::BadAnswer => Problem::UnknownKey,
         FailureClass::PeerDown | FailureClass::Certificate | FailureClass::Local => {

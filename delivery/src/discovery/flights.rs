@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 
+use crate::client::inherited;
+
 type Flight<T> = Shared<BoxFuture<'static, Option<T>>>;
 
 /// Work that is done once for everyone who asks for it at the same time.
@@ -28,7 +30,8 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
             match flights.get(key) {
                 Some(flight) => flight.clone(),
                 None => {
-                    let (task, all, own) = (tokio::spawn(work()), self.0.clone(), key.to_owned());
+                    let (task, all, own) =
+                        (tokio::spawn(inherited(work())), self.0.clone(), key.to_owned());
                     let flight = async move {
                         let landed = task.await.ok();
                         all.lock().unwrap_or_else(PoisonError::into_inner).remove(&own);

@@ -4,28 +4,41 @@ use std::time::Duration;
 use fedsx_kernel::runtime::Clock;
 use moka::sync::Cache;
 
+/// A value and when it was put, in milliseconds since 1970.
+#[derive(Clone)]
+struct Kept<V> {
+    at_ms: i64,
+    ttl_ms: i64,
+    value: V,
+}
+
 /// A bounded cache whose entries expire by the injected clock.
 pub(super) struct Memory<V: Clone + Send + Sync + 'static> {
-    cache: Cache<String, (i64, V)>,
+    cache: Cache<String, Kept<V>>,
     clock: Arc<dyn Clock>,
-    ttl_ms: i64,
+    ttl: Duration,
 }
 
 impl<V: Clone + Send + Sync + 'static> Memory<V> {
     pub fn new(entries: u64, ttl: Duration, clock: Arc<dyn Clock>) -> Self {
-        let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
-        Self { cache: Cache::new(entries), clock, ttl_ms }
+        Self { cache: Cache::new(entries), clock, ttl }
     }
 
     pub fn put(&self, key: &str, value: V) {
-        self.cache.insert(key.to_owned(), (self.clock.now_ms(), value));
+        self.put_for(key, value, self.ttl);
+    }
+
+    /// Keeps a value for a time of its own.
+    pub fn put_for(&self, key: &str, value: V, ttl: Duration) {
+        let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
+        self.cache.insert(key.to_owned(), Kept { at_ms: self.clock.now_ms(), ttl_ms, value });
     }
 
     /// The value, while it is fresh.
     pub fn get(&self, key: &str) -> Option<V> {
-        let (at_ms, value) = self.cache.get(key)?;
+        let Kept { at_ms, ttl_ms, value } = self.cache.get(key)?;
         let age_ms = self.clock.now_ms().saturating_sub(at_ms);
         // A clock that was set back makes an entry old, not eternal.
-        (0..self.ttl_ms).contains(&age_ms).then_some(value)
+        (0..ttl_ms).contains(&age_ms).then_some(value)
     }
 }

@@ -4,11 +4,11 @@
 //! folds take the actor's keys; what is known is therefore state, and the caches here only
 //! say when to ask again.
 
-mod budget;
 mod document;
 pub(crate) mod fetch;
 mod flights;
 mod history;
+mod lifetime;
 mod memory;
 mod sign;
 #[cfg(test)]
@@ -26,12 +26,13 @@ use fedsx_kernel::runtime::Runtime;
 use fedsx_kernel::{Problem, Refusal, origin_of};
 use serde_json::Value;
 
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::webfinger::{self, Account, LookupError};
 use flights::Flights;
+use lifetime::Bounds;
 use memory::Memory;
 
-pub use budget::budgeted;
+pub use crate::client::budgeted;
 pub use sign::{KeySigner, SignerError};
 
 /// The member of a refusal that holds the status with which the origin answered.
@@ -40,12 +41,16 @@ pub const UPSTREAM_STATUS: &str = "upstreamStatus";
 /// Configuration of discovery.
 #[derive(Clone, Debug)]
 pub struct DiscoveryOptions {
-    /// How long a document is taken for current.
+    /// How long a document is taken for current whose server does not say.
     pub actor_ttl: Duration,
     /// How long a failure is remembered.
     pub negative_ttl: Duration,
-    /// How long an account's actor is remembered.
+    /// How long an account's actor is remembered where its server does not say.
     pub account_ttl: Duration,
+    /// The shortest of the lifetimes that servers may ask for.
+    pub least_ttl: Duration,
+    /// The longest of them.
+    pub most_ttl: Duration,
     /// How long fetching one actor may take, key history included.
     pub fetch_timeout: Duration,
     /// The least time between two fetches of one actor; who asks sooner waits.
@@ -62,11 +67,23 @@ impl Default for DiscoveryOptions {
             actor_ttl: Duration::from_secs(24 * 3600),
             negative_ttl: Duration::from_secs(60),
             account_ttl: Duration::from_secs(3600),
+            least_ttl: Duration::from_secs(300),
+            most_ttl: Duration::from_secs(24 * 3600),
             fetch_timeout: Duration::from_secs(5),
             fetch_pause: Duration::from_secs(1),
             cached: 50_000,
             max_document_bytes: 256 * 1024,
         }
+    }
+}
+
+impl DiscoveryOptions {
+    fn bounds_of_actors(&self) -> Bounds {
+        Bounds { usual: self.actor_ttl, least: self.least_ttl, most: self.most_ttl }
+    }
+
+    fn bounds_of_accounts(&self) -> Bounds {
+        Bounds { usual: self.account_ttl, least: self.least_ttl, most: self.most_ttl }
     }
 }
 
@@ -176,14 +193,17 @@ impl Discovery {
         if let Some(found) = self.inner.accounts.get(&key) {
             return Ok(found);
         }
-        budget::charge()?;
         match webfinger::lookup(&parts.client, account).await {
             Ok(found) => {
-                self.inner.accounts.put(&key, found.actor_url.clone());
+                let ttl = self.inner.options.bounds_of_accounts().lifetime(&found.headers);
+                self.inner.accounts.put_for(&key, found.actor_url.clone(), ttl);
                 Ok(found.actor_url)
             }
             Err(error) => {
                 let refusal = match &error {
+                    LookupError::Client(ClientError::BudgetSpent) => {
+                        return Err(fetch::refusal_of(&key, &ClientError::BudgetSpent));
+                    }
                     LookupError::Client(error) => fetch::refusal_of(&key, error),
                     LookupError::NotFound(_) => {
                         Refusal::new(Problem::UnknownActor, error.to_string())
@@ -202,7 +222,6 @@ impl Discovery {
     /// # Errors
     /// As for [`Discovery::actor`], and `wrong-origin` where the id is another one.
     pub async fn activity(&self, url: &str) -> Result<Vec<u8>, Refusal> {
-        budget::charge()?;
         let signer = self.instance_signer().await;
         let fetched = fetch::document(&self.inner.parts.client, url, signer.as_ref()).await?;
         document::check_identity(&fetched.value, url, &fetched.final_url)
@@ -249,7 +268,6 @@ impl KeySource for Discovery {
         if let Some(refusal) = self.inner.failed.get(actor) {
             return Err(refusal);
         }
-        budget::charge()?;
         let (this, id) = (self.clone(), actor.to_owned());
         let flight = || async move { document::bring(&this.inner, &id).await };
         let landed = self.inner.flights.join(actor, flight).await;

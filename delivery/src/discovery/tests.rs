@@ -157,3 +157,49 @@ async fn an_activity_is_fetched_from_where_its_id_says() {
     });
     assert!(spent.await.is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn servers_say_how_long_their_answers_hold() {
+    let node = Node::new().await;
+    for (host, control, held_s, stale_s) in [
+        ("short.example", Some("max-age=600"), 550, 620),
+        ("never.example", Some("no-store"), 290, 320),
+        ("ever.example", Some("max-age=99999999"), 23 * 3600, 25 * 3600),
+        ("silent.example", None, 23 * 3600, 25 * 3600),
+    ] {
+        let id = format!("http://{host}/actor");
+        let actor = json!({ "id": id, "type": "Person", "inbox": format!("{id}/inbox") });
+        node.net.serve(host, move |_| {
+            let mut answer = document(&actor);
+            answer.headers.extend(control.map(|value| ("cache-control", value.to_owned())));
+            answer
+        });
+        let before = fetches(&node);
+        node.discovery.actor(&id).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(held_s)).await;
+        node.discovery.actor(&id).await.unwrap();
+        assert_eq!(fetches(&node), before + 1, "{host} after {held_s} s");
+        tokio::time::sleep(Duration::from_secs(stale_s - held_s)).await;
+        node.discovery.actor(&id).await.unwrap();
+        assert_eq!(fetches(&node), before + 2, "{host} after {stale_s} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_request_causes_few_fetches_and_spoils_nothing() {
+    let node = Node::new().await;
+    let id = "http://b.example/endless";
+    let keys = "http://b.example/keys";
+    node.net.serve("b.example", move |hit| match hit.path.as_str() {
+        "/endless" => document(&json!({
+            "id": id, "type": "Person", "inbox": "http://b.example/inbox", "keys": keys,
+        })),
+        _ => document(&json!({ "id": keys, "orderedItems": [], "next": keys })),
+    });
+    super::budgeted(4, node.discovery.refresh(id)).await.unwrap();
+    assert_eq!(fetches(&node), 4, "pages count");
+    let spent = super::budgeted(0, node.discovery.actor(BOB)).await.unwrap_err();
+    assert_eq!(spent.problem, Problem::TooManyRequests);
+    // Who asks next is not told of a failure that was none of the actor's.
+    assert!(super::budgeted(9, node.discovery.refresh("http://c.example/u/bob")).await.is_ok());
+}

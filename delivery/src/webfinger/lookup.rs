@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use fedsx_kernel::address::origin_of;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use thiserror::Error;
@@ -64,6 +64,8 @@ pub struct Found {
     pub subject: Account,
     /// The JSON Resource Descriptor as it came.
     pub jrd: Value,
+    /// The header fields of the answer.
+    pub headers: HeaderMap,
 }
 
 /// Asks the account's host who it is.
@@ -110,7 +112,7 @@ async fn ask(client: &Client, account: &Account) -> Result<Found, LookupError> {
         .ok_or(LookupError::NoActor)?;
     // A subject that is no account (some name the actor's URL) claims no other account.
     let subject = document.subject.parse().unwrap_or_else(|_| account.clone());
-    Ok(Found { actor_url: actor_url.to_owned(), subject, jrd })
+    Ok(Found { actor_url: actor_url.to_owned(), subject, jrd, headers: response.headers })
 }
 
 /// Fetches the answer over the first scheme that the host speaks.

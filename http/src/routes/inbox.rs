@@ -22,7 +22,7 @@ use crate::app::App;
 use crate::collection::{self, MAX_PAGE, PAGE};
 use crate::{body, caller, metrics, negotiate};
 
-/// Fetches that one delivery may cause.
+/// Requests to other servers that one delivery may cause, redirects and pages included.
 const FETCHES: u32 = 20;
 
 pub(crate) async fn of_actor(
