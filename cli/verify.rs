@@ -42,6 +42,8 @@ pub struct Counts {
     pub attested: u64,
     /// Bodies of which a stub is left: nothing proves that, but the log says that they were erased.
     pub erased: u64,
+    /// Activities that fit the definition by which they were judged when they came.
+    pub judged: u64,
     /// Records of the instance itself.
     pub local: u64,
     /// Streams.
@@ -208,10 +210,23 @@ impl Checker<'_> {
         }
         let record = Record { entry, activity: Arc::new(activity) };
         self.vouched(&record)?;
+        self.judged(&record)?;
         let mut overlay = Overlay::new(&self.state);
         self.rules.fold(&mut overlay, &record)?;
         let writes = overlay.into_writes();
         self.state.commit(writes);
+        Ok(())
+    }
+
+    /// Judges a body by the definition that was in force when it came.
+    fn judged(&mut self, record: &Record) -> Result<()> {
+        let Some(by) = &record.entry.meta.judged_by else { return Ok(()) };
+        if record.activity.is_erased() {
+            return Ok(());
+        }
+        if self.rules.judged_by(&self.state, &record.activity, by)? {
+            self.counts.judged += 1;
+        }
         Ok(())
     }
 
@@ -272,6 +287,10 @@ impl Checker<'_> {
 
     /// The stored admission state must be what the log gives.
     fn admission(&mut self) -> Result<()> {
+        if fedsx_kernel::log::rules_of(self.store.state())? != self.rules.version() {
+            // The next start computes it anew; there is nothing to compare.
+            return Ok(());
+        }
         let mut rebuilt = self.state.0.iter();
         let mut after: Option<String> = None;
         loop {

@@ -21,6 +21,7 @@ mod backfill;
 mod backup;
 mod bad_input;
 mod config;
+mod define_kinds;
 mod define_projection;
 mod delivery_queue;
 mod delivery_set;

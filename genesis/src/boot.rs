@@ -69,6 +69,7 @@ async fn publish(kernel: &Kernel, request: Value, once: String) -> Result<(), Re
         request,
         once: Some(Once { key: once, fingerprint: None }),
         cause: None,
+        defines: true,
     };
     kernel.publish(publish).await.map(|_| ())
 }

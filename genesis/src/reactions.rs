@@ -89,6 +89,7 @@ impl Reactor {
             request: answer.request,
             once: Some(Once { key: answer.once_key, fingerprint: None }),
             cause: Some(*record.activity.cid()),
+            defines: false,
         };
         Ok(answers.into_iter().map(publish).collect())
     }

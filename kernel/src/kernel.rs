@@ -88,6 +88,8 @@ pub struct Publish {
     pub once: Option<Once>,
     /// The activity that this one follows from.
     pub cause: Option<Cid>,
+    /// Whether the definitions of this instance may change by it (the scope `define`).
+    pub defines: bool,
 }
 
 /// What was published.

@@ -24,6 +24,10 @@ pub enum Direction {
     Inbound,
 }
 
+/// Where the admission state says which [`Rules::version`] made it; absent for 1. Written by the
+/// fold of the log's first entry.
+pub const RULES_VERSION: &str = "~rules";
+
 /// What judging found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Judgement {
@@ -31,6 +35,8 @@ pub struct Judgement {
     pub judged_by: Option<Cid>,
     /// The definition of the object's type, where it has a known one.
     pub object_by: Option<Cid>,
+    /// What else was asked: the definitions of supertypes, and validators.
+    pub beside: Vec<Cid>,
 }
 
 /// A key that the rules ask the kernel to generate for an actor, or to keep.
@@ -67,6 +73,8 @@ pub struct Preparing<'a> {
     pub state: &'a dyn StateView,
     /// Committed log, to look references up.
     pub log: &'a Log,
+    /// Whether the definitions of this instance may change by this request.
+    pub defines: bool,
     /// Wall-clock time.
     pub now: Timestamp,
     /// 128 random bits for the id of an object made by this request.
@@ -91,6 +99,12 @@ pub struct Prepared {
 
 /// What verbs mean.
 pub trait Rules: Send + Sync + 'static {
+    /// Rises whenever [`Rules::fold`] would give another state for the same log: the stored state
+    /// is then computed anew. A version above 1 is noted at [`RULES_VERSION`].
+    fn version(&self) -> u64 {
+        1
+    }
+
     /// Which keys must be generated before [`Rules::prepare`] can run.
     fn keys_wanted(
         &self,

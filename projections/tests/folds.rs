@@ -213,7 +213,8 @@ fn the_registry_says_where_definitions_come_from() {
     };
     let first = bundle(0, json!({"a": {"cid": cid(&create), "document": create}}));
     let offered = define(2, 0, &pin);
-    let add = json!({"type": "Add", "to": [PUBLIC], "object": offered.0.id()});
+    let add =
+        json!({"type": "Add", "to": [PUBLIC], "object": pin, "origin": {"id": offered.0.id()}});
     let add = (say(0, 1, add), false);
     let status = |said: &[Said], name: &str, of: &Value| {
         at(&state(&DefineRegistry, said), &["activity-types", name, &cid(of)])["status"].clone()
@@ -227,7 +228,26 @@ fn the_registry_says_where_definitions_come_from() {
     assert_eq!(status(&said, "Pin", &pin), "local");
     said.push(bundle(5, json!({"b": {"cid": cid(&pin), "document": pin}})));
     assert_eq!(status(&said, "Pin", &pin), "genesis");
-    assert_eq!(status(&said, "Create", &create), "retired");
+    assert_eq!(status(&said, "Create", &create), "withdrawn");
+    let newer = json!({"type": "DefineActivity", "name": "Pin", "summary": "Another verb."});
+    said.push(bundle(6, json!({"b": {"cid": cid(&newer), "document": newer}})));
+    assert_eq!(status(&said, "Pin", &newer), "genesis");
+    // What a hosted actor published still stands below it.
+    assert_eq!(status(&said, "Pin", &pin), "superseded");
+    let remove = |seq, cid: String| {
+        let url = format!("https://a.example/types/{cid}");
+        (say(0, seq, json!({"type": "Remove", "to": [PUBLIC], "object": url})), false)
+    };
+    said.push(remove(7, cid(&pin)));
+    assert_eq!(status(&said, "Pin", &newer), "genesis");
+    said.push(bundle(8, json!({})));
+    assert_eq!(status(&said, "Pin", &pin), "withdrawn", "nothing of it stands any more");
+    let like = define(2, 9, &definition("Cheer"));
+    let undo = json!({"type": "Undo", "object": {"id": like.0.id(), "type": "DefineActivity"}});
+    let undo = (say(2, 10, undo), false);
+    for order in [[like.clone(), undo.clone()], [undo, like]] {
+        assert_eq!(status(&order, "Cheer", &definition("Cheer")), "withdrawn");
+    }
 }
 
 fn like(author: usize, seq: usize, target: &str) -> Activity {

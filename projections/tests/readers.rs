@@ -212,7 +212,7 @@ async fn objects_are_for_author_and_audience() {
 async fn definitions_have_an_audience() {
     let verb = |name: &str| json!({"type": "DefineActivity", "name": name});
     let offered = (says(2, 0, "DefineActivity", &[PUBLIC], &verb("Pin")), false);
-    let adopted = (says(0, 1, "Add", &[BOB], &json!(offered.0.id())), false);
+    let adopted = (says(0, 1, "Add", &[BOB], &verb("Pin")), false);
     let secret = (says(0, 0, "DefineActivity", &[BOB], &verb("Conspire")), false);
     let world = World::of(&[offered, adopted, secret]).await;
     for (who, reader) in readers() {

@@ -2,7 +2,6 @@
 
 mod actors;
 mod blocks;
-mod definitions;
 mod erasures;
 mod follows;
 mod objects;
@@ -10,7 +9,10 @@ mod positions;
 
 use fedsx_kernel::Base;
 use fedsx_kernel::log::Record;
+use fedsx_kernel::rules::RULES_VERSION;
 use fedsx_kernel::state::{State, StateError};
+
+use crate::registry::Registry;
 
 pub use blocks::blocks;
 pub use follows::was_follower;
@@ -20,11 +22,17 @@ pub use positions::{Equivocation, equivocation_count, equivocations};
 /// Where the follow graph stands in the admission state.
 pub const GRAPH: &str = "graph";
 
+/// The version of these folds: 2 since definitions can be adopted and withdrawn.
+pub const VERSION: u64 = 2;
+
 /// Changes the admission state by a record.
 pub fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Result<(), StateError> {
+    if record.entry.global_seq == 1 {
+        state.put(RULES_VERSION, VERSION.into());
+    }
     positions::fold(base, state, record)?;
     actors::fold(base, state, record)?;
-    definitions::fold(state, record)?;
+    Registry::ADMISSION.fold(base, state, record)?;
     objects::fold(state, record)?;
     blocks::fold(state, record)?;
     erasures::fold(state, record)?;

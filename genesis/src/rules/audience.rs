@@ -10,7 +10,7 @@ use fedsx_kernel::state::{StateError, StateView};
 use fedsx_kernel::{Activity, ActorName, Base};
 use serde_json::{Map, Value};
 
-use super::references;
+use super::expansion::{self, NAMED};
 use crate::actors;
 use crate::definition::AudienceToken;
 use crate::fold::{GRAPH, blocks, owned};
@@ -44,34 +44,25 @@ pub(super) fn settle(
     if let Some(Value::Object(object)) = content.get("object").filter(|_| creates) {
         check(object)?;
     }
-    let named = |member: &str, content: &Map<String, Value>| -> Vec<String> {
+    let named = |member: &str, content: &Map<String, Value>| -> Result<Vec<String>, Refusal> {
         let mut ids: Vec<String> = Vec::new();
         for id in ids_in(content.get(member)) {
-            let id = if is_public(id) {
-                PUBLIC.to_owned()
-            } else if id == FOLLOWERS {
-                with.base.of_actor(with.name, "followers")
-            } else {
-                references::actor_id(with, id)
-            };
-            if !ids.contains(&id) {
-                ids.push(id);
-            }
+            extend(&mut ids, expansion::recipients(with, id)?);
         }
-        ids
+        Ok(ids)
     };
     // Naming nobody on purpose is not the same as not naming anybody.
     let mut names_any = MEMBERS.iter().any(|member| content.contains_key(*member));
-    let (mut to, mut cc) = (named("to", content), named("cc", content));
-    let mut hidden = named("bto", content);
-    extend(&mut hidden, named("bcc", content));
+    let (mut to, mut cc) = (named("to", content)?, named("cc", content)?);
+    let mut hidden = named("bto", content)?;
+    extend(&mut hidden, named("bcc", content)?);
     if let Some(Value::Object(object)) = content.get("object").filter(|_| creates) {
         // The recipients of the object are those of its Create (ActivityPub, section 6.2).
         names_any |= MEMBERS.iter().any(|member| object.contains_key(*member));
-        extend(&mut to, named("to", object));
-        extend(&mut cc, named("cc", object));
+        extend(&mut to, named("to", object)?);
+        extend(&mut cc, named("cc", object)?);
         for member in ["bto", "bcc"] {
-            extend(&mut hidden, named(member, object));
+            extend(&mut hidden, named(member, object)?);
         }
     }
     super::objects::strip_hidden(content);
@@ -116,7 +107,7 @@ fn check(members: &Map<String, Value>) -> Result<(), Refusal> {
 
 fn is_recipient(value: &Value) -> bool {
     let named = |id: &str| is_public(id) || id == FOLLOWERS || id.parse::<ActorName>().is_ok();
-    id_of(value).is_some_and(|id| named(id) || origin_of(id).is_some())
+    id_of(value).is_some_and(|id| named(id) || id.starts_with(NAMED) || origin_of(id).is_some())
 }
 
 /// The audience of an activity whose author names nobody, as the verb's definition says.

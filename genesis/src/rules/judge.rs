@@ -6,18 +6,13 @@ use fedsx_kernel::keys::Key;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::rules::{Direction, Judgement};
 use fedsx_kernel::state::StateView;
-use fedsx_kernel::{Activity, Cid, proof};
-use serde_json::{Value, json};
+use fedsx_kernel::{Activity, proof};
 
 use super::{GenesisRules, kind_in};
 use crate::actor_keys;
 use crate::actors::{self, is_actor_type};
-use crate::definition::{Definition, Kind};
 use crate::fold::GRAPH;
 use crate::graph::{Graph, Relation};
-use crate::published;
-use crate::registry;
-use crate::schema::SchemaError;
 
 impl GenesisRules {
     pub(super) fn judge_with(
@@ -40,99 +35,8 @@ impl GenesisRules {
             return Err(Refusal::new(Problem::SelfFollow, "an actor cannot follow itself"));
         }
         may_change_keys(state, activity)?;
+        self.definable(state, activity, outbound)?;
         self.shape(state, activity, outbound, earlier)
-    }
-
-    /// Checks the schemas of verb and object, except where the earlier judgement used the same.
-    fn shape(
-        &self,
-        state: &dyn StateView,
-        activity: &Activity,
-        outbound: bool,
-        earlier: Option<&Judgement>,
-    ) -> Result<Judgement, Refusal> {
-        let verb = registry::find(state, Kind::ActivityTypes, activity.kind())?;
-        let Some(verb) = verb else {
-            if outbound {
-                return Err(Refusal::new(
-                    Problem::UnknownActivityType,
-                    format!("the activity type {:?} is not registered here", activity.kind()),
-                )
-                .with("activity_type", activity.kind()));
-            }
-            return Ok(Judgement::default());
-        };
-        if earlier.and_then(|earlier| earlier.judged_by) != Some(verb.cid) {
-            self.fits(&verb.cid, &verb.document, &activity.to_value(), "")?;
-        }
-        let mut judgement = Judgement { judged_by: Some(verb.cid), object_by: None };
-        let states_object = matches!(activity.kind(), "Create" | "Update");
-        let object = activity.object().filter(|_| states_object);
-        let Some((object, kind)) = object.and_then(|object| Some((object, kind_in(object)?)))
-        else {
-            return self.definition(activity, judgement);
-        };
-        match registry::find(state, Kind::ObjectTypes, kind)? {
-            Some(found) => {
-                if earlier.and_then(|earlier| earlier.object_by) != Some(found.cid) {
-                    self.fits(&found.cid, &found.document, object, "/object")?;
-                }
-                judgement.object_by = Some(found.cid);
-            }
-            None if outbound => {
-                return Err(Refusal::new(
-                    Problem::UnknownObjectType,
-                    format!("the object type {kind:?} is not registered here"),
-                )
-                .with("object_type", kind));
-            }
-            None => {}
-        }
-        Ok(judgement)
-    }
-
-    /// A published definition must be one, and its schema usable.
-    fn definition(&self, activity: &Activity, judgement: Judgement) -> Result<Judgement, Refusal> {
-        if Kind::of_type(activity.kind()).is_none() {
-            return Ok(judgement);
-        }
-        let object = activity.object().unwrap_or(&Value::Null);
-        let definition = Definition::published(activity.kind(), object)
-            .map_err(|e| Refusal::new(Problem::SchemaViolation, format!("/object: {e}")))?;
-        published::check(&definition, &self.scripts)
-            .map_err(|e| Refusal::new(Problem::SchemaViolation, format!("/object: {e}")))?;
-        if let Some(schema) = definition.schema() {
-            self.schemas.accepts(schema).map_err(|e| {
-                Refusal::new(Problem::SchemaViolation, format!("/object/schema: {e}"))
-            })?;
-        }
-        Ok(judgement)
-    }
-
-    fn fits(&self, cid: &Cid, document: &Value, instance: &Value, at: &str) -> Result<(), Refusal> {
-        let Some(schema) = document.get("schema") else { return Ok(()) };
-        match self.schemas.check(cid, schema, instance) {
-            Ok(()) => Ok(()),
-            Err(SchemaError::Violations(violations)) => {
-                let list: Vec<Value> = violations
-                    .iter()
-                    .map(|violation| {
-                        json!({
-                            "path": format!("{at}{}", violation.instance_path),
-                            "rule": violation.schema_path,
-                            "message": violation.message,
-                        })
-                    })
-                    .collect();
-                let detail = violations
-                    .iter()
-                    .map(|violation| format!("{at}{violation}"))
-                    .collect::<Vec<_>>()
-                    .join("; ");
-                Err(Refusal::new(Problem::SchemaViolation, detail).with("violations", list))
-            }
-            Err(other) => Err(Refusal::new(Problem::SchemaViolation, other.to_string())),
-        }
     }
 }
 

@@ -5,10 +5,14 @@
 
 mod actor_document;
 mod audience;
+mod definable;
+mod definitions;
+mod expansion;
 mod judge;
 mod objects;
 mod prepare;
 mod references;
+mod shape;
 
 use fedsx_kernel::activity::id_of;
 use fedsx_kernel::address::origin_of;
@@ -28,6 +32,7 @@ use crate::schema::Schemas;
 use crate::script::Scripts;
 
 pub use audience::{FOLLOWERS, PUBLIC, is_public};
+pub use expansion::NAMED;
 
 /// The rules of an instance.
 pub struct GenesisRules {
@@ -54,6 +59,10 @@ fn kind_in(value: &Value) -> Option<&str> {
 }
 
 impl Rules for GenesisRules {
+    fn version(&self) -> u64 {
+        fold::VERSION
+    }
+
     fn keys_wanted(
         &self,
         state: &dyn StateView,

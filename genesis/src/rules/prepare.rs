@@ -7,7 +7,7 @@ use fedsx_kernel::{ActorName, Cid};
 use serde_json::{Map, Value, json};
 
 use super::actor_document::Updated;
-use super::{actor_document, audience, objects, references};
+use super::{actor_document, audience, definitions, objects, references};
 use crate::actors::{self, is_actor_type};
 use crate::definition::{Definition, Kind, RefersTo};
 use crate::erasure::ERASE;
@@ -105,7 +105,8 @@ impl Draft {
             "Delete" => return self.delete(with),
             "Undo" => return self.undo(with),
             "Accept" | "Reject" => return self.answer(with),
-            _ if Kind::of_type(kind).is_some() => return self.define(kind),
+            "Add" | "Remove" if self.redefine(with, kind)? => return Ok(()),
+            _ if Kind::of_type(kind).is_some() => return self.define(with, kind),
             _ => {}
         }
         let Some(Value::String(named)) = self.content.get("object") else { return Ok(()) };
@@ -250,6 +251,7 @@ impl Draft {
                 ),
             ));
         }
+        self.barrier |= definitions::undo(with, &undone)?;
         self.content.insert("object".into(), references::embedded(&undone));
         if undone.kind() == "Block" {
             // Whom a Block was not told, the end of it is not told either.
@@ -271,13 +273,31 @@ impl Draft {
         Ok(())
     }
 
-    fn define(&mut self, kind: &str) -> Result<(), Refusal> {
+    fn define(&mut self, with: &Preparing<'_>, kind: &str) -> Result<(), Refusal> {
+        definitions::allowed(with)?;
         let object = self.content.get("object").cloned().unwrap_or(Value::Null);
         let definition = Definition::published(kind, &object)
             .map_err(|e| Refusal::new(Problem::InvalidActivity, format!("object: {e}")))?;
         self.content.insert("object".into(), definition.document().clone());
         self.barrier = true;
         Ok(())
+    }
+
+    /// An `Add` or `Remove` without target is about a definition where its object names one; the
+    /// answer is whether it does.
+    fn redefine(&mut self, with: &Preparing<'_>, kind: &str) -> Result<bool, Refusal> {
+        if self.content.contains_key("target") {
+            return Ok(false);
+        }
+        let object = self.content.get("object").cloned().unwrap_or(Value::Null);
+        let Some(named) = definitions::named(with, &object)? else { return Ok(false) };
+        if kind == "Add" {
+            definitions::adopt(with, &mut self.content, &named)?;
+        } else {
+            definitions::withdraw(with, &mut self.content, &named)?;
+        }
+        self.barrier = true;
+        Ok(true)
     }
 
     /// The id that `object` names, with bare CIDs and local names resolved.

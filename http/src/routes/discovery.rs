@@ -140,7 +140,9 @@ pub(crate) async fn capabilities(State(app): State<App>) -> Answer {
             let (mut definitions, mut codecs) = (Vec::new(), Vec::new());
             for kind in Kind::ALL {
                 for (name, found) in registry::all(state, kind, 1000)? {
-                    if !visibility::is_for_anyone(app, &found.origin)? {
+                    if !visibility::is_for_anyone(app, &found.origin)?
+                        || !visibility::is_for_anyone(app, &found.by)?
+                    {
                         continue;
                     }
                     if kind == Kind::Codecs {

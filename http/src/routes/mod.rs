@@ -14,6 +14,7 @@ mod operate;
 mod outbox;
 mod projections;
 mod publish;
+mod types;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
@@ -48,6 +49,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/inbox", post(inbox::shared))
         .route("/activities/{cid}", get(activities::activity))
         .route("/objects/{id}", get(activities::object))
+        .route("/types/{cid}", get(types::definition))
         .route("/projections", get(projections::list))
         .route("/projections/{name}", get(projections::query))
         .route("/projections/{name}/events", get(events::events))

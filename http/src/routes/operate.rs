@@ -101,6 +101,7 @@ pub(crate) async fn decide(
             request: item.decision(&name, wish.decision, &wish.why),
             once: None,
             cause: None,
+            defines: false,
         })
         .await?;
     tracing::info!(projection = %name, global_seq, decision = %wish.decision,

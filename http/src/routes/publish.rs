@@ -5,7 +5,6 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use fedsx_genesis::definition::Kind;
 use fedsx_kernel::log::Once;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::tokens::{Request, authorize};
@@ -44,11 +43,12 @@ async fn publish(app: &App, actor: Option<ActorName>, headers: &HeaderMap, body:
     let actor = actor.ok_or_else(|| Refusal::new(Problem::InvalidToken, "a token is needed"))?;
     let bytes = body::activity(app, headers, body).await?;
     let request = parse(&bytes)?;
-    if defines(&request) {
-        authorize(caller::token(app, headers)?.as_ref(), Request::Define)?;
-    }
+    // What a request changes is known only when it is prepared; the rules refuse it there.
+    let grant = caller::token(app, headers)?;
+    let defines = authorize(grant.as_ref(), Request::Define).is_ok();
     let once = once(app, headers, &actor, &bytes)?;
-    let published = app.kernel().publish(Publish { actor, request, once, cause: None }).await?;
+    let published =
+        app.kernel().publish(Publish { actor, request, once, cause: None, defines }).await?;
     metrics::counter!(crate::metrics::PUBLISHED).increment(1);
     Ok(answer(&published))
 }
@@ -62,11 +62,6 @@ fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Refusal> {
         }
         Err(e) => Err(Refusal::new(Problem::MalformedJson, e.to_string())),
     }
-}
-
-fn defines(request: &Map<String, Value>) -> bool {
-    let kind = fedsx_kernel::activity::kind_of(request).unwrap_or_default();
-    Kind::of_type(kind).is_some()
 }
 
 /// The idempotency key of the request: unrepeatable for this actor, bound to these bytes.

@@ -99,6 +99,7 @@ impl Hosted {
             actor: self.shared.options.base.actor(&self.name),
             request: publish.request,
             new_keys: Vec::new(),
+            defines: publish.defines,
         };
         outbound::generate_keys(&self.shared, &mut work).await?;
         let ready = outbound::build(&self.shared, &work, seq, &mut outbox.signing_key)?;

@@ -12,6 +12,7 @@ mod errors;
 mod group;
 mod head;
 mod memory;
+mod refold;
 mod service;
 mod sled_store;
 mod snapshot;
@@ -24,6 +25,7 @@ pub use errors::AppendError;
 pub use group::{Append, Appended, Guard, Once, Place};
 pub use head::{Head, HeadError, HeadFile};
 pub use memory::MemoryStorage;
+pub use refold::rules_of;
 pub use service::{Log, LogOptions, Pending};
 pub use sled_store::{
     Device, Disk, FORMAT, FirstDamage, OpenError, Salvage, SalvageError, Salvaged, SledOptions,

@@ -75,7 +75,8 @@ struct Inner {
 }
 
 impl Log {
-    /// Starts the writer over a store. Must be called inside a tokio runtime.
+    /// Starts the writer over a store. Must be called inside a tokio runtime. Where the admission
+    /// state was made by another version of the rules, it is computed anew first, which blocks.
     pub fn open(
         storage: Arc<dyn Storage>,
         rules: Arc<dyn Rules>,
@@ -83,6 +84,7 @@ impl Log {
         options: &LogOptions,
     ) -> Result<Self, StoreError> {
         let store = storage.log();
+        super::refold::refold(&*store, &*rules)?;
         let (head_sender, head) = watch::channel(store.head()?);
         let (requests, receive) = mpsc::channel(options.queue.max(1));
         let cache = Cache::new(options.cached_bodies);

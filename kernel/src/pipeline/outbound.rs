@@ -19,6 +19,7 @@ pub(crate) struct Work {
     pub actor: String,
     pub request: Map<String, Value>,
     pub new_keys: Vec<NewKey>,
+    pub defines: bool,
 }
 
 /// A signed activity that is ready to be appended.
@@ -86,6 +87,7 @@ pub(crate) fn build(
             actor: &work.actor,
             base: &shared.options.base,
             state,
+            defines: work.defines,
             log: &shared.log,
             now,
             object_random: shared.runtime.random.bytes(),
