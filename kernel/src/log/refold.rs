@@ -78,7 +78,7 @@ fn difference(held: &dyn StateView, wanted: &MemoryState) -> Result<Writes, Stor
 
 fn damaged(error: StateError) -> StoreError {
     match error {
-        StateError::Storage(reason) => StoreError::Io(reason),
+        StateError::Storage(error) => error,
         other => {
             StoreError::Damaged { place: "the admission state".into(), reason: other.to_string() }
         }
