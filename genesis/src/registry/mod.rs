@@ -28,12 +28,13 @@ pub const GENESIS: &str = "genesis";
 const PAGE: usize = 512;
 
 /// By what a definition takes effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {
     /// It is part of the bundle.
     Genesis,
     /// A hosted actor published it.
+    #[default]
     Local,
     /// A hosted actor adopted what a peer published.
     Adopted,
@@ -48,13 +49,18 @@ pub struct InForce {
     pub document: Value,
     /// Where it comes from: `genesis`, or the id of the activity that published it.
     pub origin: String,
-    /// The activity by which it took effect here; empty for genesis.
+    /// The activity by which it took effect here; empty for genesis. States that older rules made
+    /// have none of what follows, until they are computed anew.
+    #[serde(default)]
     pub by: String,
     /// By what it takes effect.
+    #[serde(default)]
     pub standing: Standing,
     /// The position from which on it was the newest under its name.
+    #[serde(default)]
     pub since: u64,
-    /// The how manieth of its name took effect, from 1.
+    /// Which of those that took effect under its name it is, from 1.
+    #[serde(default)]
     pub version: u64,
 }
 
