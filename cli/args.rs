@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::archive::{ExportArgs, ImportArgs};
 use crate::backup::BackupArgs;
+use crate::compact::CompactArgs;
 use crate::config::ServeArgs;
 use crate::erase::EraseArgs;
 use crate::log::LogArgs;
@@ -44,6 +45,8 @@ pub enum Command {
     Erase(EraseArgs),
     /// Ask the host of an account which actor it is.
     Resolve(ResolveArgs),
+    /// Write the store anew, so that nothing is left of what was erased (offline).
+    Compact(CompactArgs),
     /// Look after the genesis bundle.
     Genesis(GenesisArgs),
     /// Check an actor's Merkle log, or compute the own ones anew.

@@ -5,6 +5,7 @@ pub mod api;
 pub mod archive;
 pub mod args;
 pub mod backup;
+pub mod compact;
 pub mod config;
 pub mod data;
 pub mod erase;

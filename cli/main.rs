@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use fedsx::args::{Cli, Command};
 use fedsx::{
-    archive, backup, erase, genesis, log, projection, recover, resolve, restore, serve, verify,
+    archive, backup, compact, erase, genesis, log, projection, recover, resolve, restore, serve,
+    verify,
 };
 
 fn main() -> ExitCode {
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         Command::Recover(args) => recover::run(&args),
         Command::Erase(args) => erase::run(&args),
         Command::Resolve(args) => resolve::run(&args),
+        Command::Compact(args) => compact::run(&args),
         Command::Genesis(args) => genesis::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Projection(args) => projection::run(&args),

@@ -139,6 +139,8 @@ fn an_erased_note_is_gone_and_all_else_holds() {
     let kept = kept.path().join("alice.checkpoint");
     log_grew(&a, "alice", &kept);
     let object = note.object().to_owned();
+    let stated = a.client().get(&note.id).expect(200, "the Create").json();
+    let salt = stated["salt"].as_str().expect("a salt").to_owned();
 
     let ask = |client: &crate::support::Client, what: &str| {
         client.post("/admin/erase", &json!({ "object": what }))
@@ -217,12 +219,71 @@ fn an_erased_note_is_gone_and_all_else_holds() {
     tells_nothing(&a, "alice", &cids);
     tells_nothing(&b, "bob", &cids);
     log_grew(&a, "alice", &kept);
-    for node in [a, b] {
-        let data = node.into_data();
-        let ended = verify(data.path());
-        assert_eq!(ended.code, Some(0), "{}", ended.all());
-        assert!(ended.stdout.contains("3 erased"), "{}", ended.stdout);
+
+    // Not a byte is left in the files after they were written anew.
+    for node in [&mut a, &mut b] {
+        let data = node.data().to_owned();
+        let in_use = fedsx(&["compact", "--data", data.to_str().expect("a path")]);
+        assert_eq!(in_use.code, Some(2), "{}", in_use.all());
+        node.stop();
+        compacted(&data, &[QUUXLY, &salt]);
+        node.restart();
+        rebuilt(node);
+        assert!(!holds(&data, QUUXLY.as_bytes()), "nor after the next start");
     }
+    tells_nothing(&a, "alice", &cids);
+    tells_nothing(&b, "bob", &cids);
+    let again = a.as_actor("alice").post_with("/activity", &create(), &ONCE);
+    assert_eq!(again.expect(200, "the request is still known").json()["cid"], note.cid.as_str());
+    log_grew(&a, "alice", &kept);
+    let base = a.base.clone();
+    archived(a.into_data().path(), &base);
+    let data = b.into_data();
+    let ended = verify(data.path());
+    assert_eq!(ended.code, Some(0), "{}", ended.all());
+    assert!(ended.stdout.contains("3 erased"), "{}", ended.stdout);
+}
+
+/// Whether these bytes stand in any file below a directory.
+fn holds(directory: &Path, needle: &[u8]) -> bool {
+    std::fs::read_dir(directory).expect("a directory").any(|entry| {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            return holds(&path, needle);
+        }
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        memchr::memmem::find(&bytes, needle).is_some()
+    })
+}
+
+#[track_caller]
+fn compacted(data: &Path, gone: &[&str]) {
+    let directory = data.to_str().expect("a path");
+    let ended = succeeds(&["compact", "--data", directory, "--json"]);
+    let told: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert!(told["rows"].as_u64() > Some(0) && told["projections"].as_u64() > Some(5), "{told}");
+    for needle in gone {
+        assert!(!holds(data, needle.as_bytes()), "{needle} is left in the files");
+    }
+    let ended = verify(data);
+    assert_eq!(ended.code, Some(0), "{}", ended.all());
+    assert!(ended.stdout.contains("3 erased"), "{}", ended.stdout);
+}
+
+/// An actor with erased statements leaves and comes back.
+fn archived(data: &Path, base: &str) {
+    let kept = tempfile::tempdir().expect("a directory");
+    let (file, fresh) = (kept.path().join("alice.car"), kept.path().join("fresh"));
+    let text = |path: &Path| path.to_str().expect("a path").to_owned();
+    let (data, file, fresh) = (text(data), text(&file), text(&fresh));
+    succeeds(&["export", "--data", &data, "--actor", "alice", "--out", &file, "--with-inbox"]);
+    let ended = succeeds(&["verify", &file]);
+    assert!(ended.stdout.contains("2 erased"), "{}", ended.stdout);
+    let ended = succeeds(&["import", "--data", &fresh, &file]);
+    assert!(ended.stdout.contains("a stub was appended"), "{base}: {}", ended.stdout);
+    let ended = verify(Path::new(&fresh));
+    assert_eq!(ended.code, Some(0), "{}", ended.all());
+    assert!(ended.stdout.contains("2 erased"), "{}", ended.stdout);
 }
 
 #[test]

@@ -139,15 +139,17 @@ impl Hosted {
     }
 
     fn repeat(&self, used: &OnceValue, fingerprint: Option<&str>) -> Result<Published, Refusal> {
-        if used.fingerprint.as_deref() != fingerprint {
+        let activity = self.shared.log.activity(&used.cid)?.ok_or_else(|| {
+            Refusal::new(Problem::Internal, format!("the activity {} is missing", used.cid))
+        })?;
+        // With what was erased, the hash of the request goes as well.
+        let forgotten = used.fingerprint.is_none() && activity.is_erased();
+        if !forgotten && used.fingerprint.as_deref() != fingerprint {
             return Err(Refusal::new(
                 Problem::IdempotencyConflict,
                 format!("the key was used for another request, which made {}", used.cid),
             ));
         }
-        let activity = self.shared.log.activity(&used.cid)?.ok_or_else(|| {
-            Refusal::new(Problem::Internal, format!("the activity {} is missing", used.cid))
-        })?;
         let seq = activity.position().map_or(0, |(_, seq)| seq);
         Ok(Published { activity, seq, global_seq: used.global_seq, already: true })
     }

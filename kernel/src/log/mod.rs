@@ -28,8 +28,8 @@ pub use memory::MemoryStorage;
 pub use refold::rules_of;
 pub use service::{Log, LogOptions, Pending};
 pub use sled_store::{
-    Device, Disk, FORMAT, FirstDamage, OpenError, Salvage, SalvageError, Salvaged, SledOptions,
-    SledStorage, StreamKept,
+    CompactError, Compacted, Device, Disk, FORMAT, FirstDamage, OpenError, Salvage, SalvageError,
+    Salvaged, SledOptions, SledStorage, StreamKept,
 };
 pub use snapshot::{BackupError, Copied, Progress};
 pub use store::{Batch, LogStore, OnceValue, Pairs, Storage, StoreError, Table, TableWrite};

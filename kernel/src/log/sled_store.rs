@@ -18,6 +18,7 @@
 //! sled's `flush` does not sync the device, so [`Storage::sync`] does, on the database file itself.
 //! What sled does at its start with a file that is damaged is told in [`inspect`].
 
+mod compact;
 mod core;
 mod device;
 mod errors;
@@ -35,6 +36,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::Path;
 use std::sync::Arc;
 
+pub use compact::{CompactError, Compacted};
 pub use device::{Device, Disk};
 pub use opening::{FORMAT, OpenError};
 pub use salvage::{FirstDamage, Salvage, SalvageError, Salvaged, StreamKept};
@@ -93,6 +95,7 @@ impl SledStorage {
     /// As [`SledStorage::open`].
     pub fn open_with(directory: &Path, options: SledOptions) -> Result<Self, OpenError> {
         fs::create_dir_all(directory).map_err(opening::io_at(directory))?;
+        compact::settle(directory).map_err(opening::io_at(directory))?;
         let store = directory.join("store");
         opening::check_format(directory, &store)?;
         opening::check_unused(directory, &store)?;
@@ -102,6 +105,7 @@ impl SledStorage {
             .flush_every_ms(None);
         let db = opening::open(directory, &store, &config)?;
         opening::sync_files(directory, &store)?;
+        compact::tidy(directory).map_err(opening::io_at(directory))?;
         opening::guarded(directory, || {
             let storage = Self::start(directory, &store, db, config, options)?;
             storage.check_tail(directory)?;

@@ -251,6 +251,11 @@ impl Rows {
         }
     }
 
+    /// Whether a key in the file is that of the mark.
+    pub(super) fn is_mark(&self, row: &[u8]) -> bool {
+        row == [self.space.0 + 3]
+    }
+
     /// The tree below, for copies of all that is in it.
     pub(super) fn tree(&self) -> &Tracked {
         &self.tree
