@@ -171,3 +171,48 @@ fn impossible_backfills_are_refused() {
     node.publish("alice", &local);
     node.lists("alice", "following", &bob);
 }
+
+/// A receiver that is killed while history comes goes on, beside what is delivered meanwhile.
+#[test]
+fn a_killed_backfill_goes_on_and_doubles_nothing() {
+    let (b, mut notes) = history(120);
+    let bob = b.actor("bob");
+    let mut a = Node::start();
+    a.create("alice");
+    follow(&a, "alice", &bob, json!({ "mode": "full" }));
+    eventually(PATIENCE, "the first of it", || {
+        (!arrived(&a, "alice", &notes).is_empty()).then_some(())
+    });
+    a.crash();
+    let live: Vec<_> = (0..3).map(|i| b.note("bob", &format!("live {i}"))).collect();
+    a.restart();
+    let path =
+        format!("/admin/dead-letter/replay?peer={}", crate::actor_lifecycle::encoded(&a.base));
+    b.admin().post(&path, &Value::Null).expect(200, "the receiver is tried at once");
+    for note in &live {
+        a.receives("alice", &note.id);
+    }
+    let all = |a: &Node| -> Vec<String> {
+        let mut items = Vec::new();
+        let mut next = Some("/actors/alice/inbox?page=true&limit=100".to_owned());
+        while let Some(path) = next.take() {
+            let page = a.as_actor("alice").get(&path).expect(200, "a page").json();
+            items.extend(ids(&page["orderedItems"]));
+            next = page["next"].as_str().map(str::to_owned);
+        }
+        items
+    };
+    let old: Vec<_> = notes.iter().map(|note| note.id.clone()).collect();
+    eventually(PATIENCE, "all of the history", || {
+        let held = all(&a);
+        old.iter().all(|id| held.contains(id)).then_some(())
+    });
+    notes.extend(live);
+    let held = all(&a);
+    for note in &notes {
+        assert_eq!(held.iter().filter(|id| **id == note.id).count(), 1, "{} once", note.id);
+    }
+    let mut came: Vec<_> = held.iter().filter(|id| old.contains(id)).cloned().collect();
+    came.reverse();
+    assert_eq!(came, old, "the history came in its order");
+}

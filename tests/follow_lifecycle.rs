@@ -144,6 +144,10 @@ fn an_actor_may_approve_its_followers() {
     let waiting = b.projection("follower-graph", &query);
     assert_eq!(waiting.len(), 1, "bob's side shows it as open: {waiting:?}");
     assert!(b.listed("bob", "followers").is_empty(), "nobody follows yet");
+    let own = b.as_actor("bob").get("/actors/bob/followers?page=true").expect(200, "bob's").json();
+    assert_eq!(own["pending"], json!([alice]), "bob sees who waits");
+    let others = b.client().get("/actors/bob/followers?page=true").expect(200, "public").json();
+    assert!(others.get("pending").is_none(), "nobody else does: {others}");
     assert!(a.listed("alice", "following").is_empty());
     b.publish("bob", &json!({ "type": "Accept", "object": follow.cid }));
     a.lists("alice", "following", &bob);
@@ -186,6 +190,40 @@ fn foreign_servers_follow_and_answer() {
     node.lists("alice", "following", &mallory.id);
     let verbs = node.outbox("alice");
     assert!(!kinds(&verbs).contains(&"Undo"), "{verbs:?}");
+}
+
+/// Who blocks ends both directions on both sides, and tells nobody that it was a Block.
+#[test]
+fn a_block_ends_both_directions_on_both_sides() {
+    let (a, b) = (Node::start(), Node::start());
+    a.create("alice");
+    b.create("bob");
+    let (alice, bob) = (a.actor("alice"), b.actor("bob"));
+    a.follow("alice", &bob);
+    b.follow("bob", &alice);
+    a.lists("alice", "followers", &bob);
+    b.lists("bob", "followers", &alice);
+    let block = a.publish("alice", &json!({ "type": "Block", "object": bob }));
+    for (node, name, other) in [(&a, "alice", &bob), (&b, "bob", &alice)] {
+        for collection in ["followers", "following"] {
+            unlists(node, name, collection, other);
+        }
+        assert!(node.pending(name).is_empty(), "{name} waits for nothing");
+    }
+    let head = b.settled_head();
+    let refused =
+        a.as_actor("alice").post("/activity", &json!({ "type": "Follow", "object": bob }));
+    refused.refused(403, "not-authorised", "following whom one blocks");
+    let undo = a.publish("alice", &json!({ "type": "Undo", "object": block.id }));
+    let inbox = b.inbox("bob");
+    for told in [&block.id, &undo.id] {
+        assert!(!inbox.iter().any(|one| one["id"] == told.as_str()), "{inbox:?}");
+    }
+    assert!(!inbox.iter().any(|one| one.to_string().contains("Block")), "nothing says so");
+    assert_eq!(b.settled_head(), head, "the end of the Block is not told either");
+    assert!(a.listed("alice", "followers").is_empty(), "nothing comes back by itself");
+    b.follow("bob", &alice);
+    a.lists("alice", "followers", &bob);
 }
 
 impl Node {
