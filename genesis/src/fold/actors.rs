@@ -1,10 +1,10 @@
 //! Actors: documents, keys, deletion.
 
-use fedsx_kernel::Base;
 use fedsx_kernel::activity::id_of;
 use fedsx_kernel::keys::Key;
 use fedsx_kernel::log::{Record, Stream};
 use fedsx_kernel::state::{State, StateError};
+use fedsx_kernel::{Base, Order};
 use serde_json::Value;
 
 use super::positions::latest;
@@ -48,7 +48,8 @@ pub(super) fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Resul
             let mut actor = known.unwrap_or_default();
             actor.deleted = true;
             actor.document = Value::Null;
-            actor.order = order;
+            // An end is an end, whatever was said before or after it and in which order it came.
+            actor.order = Order::default();
             actors::put(state, id, &actor)
         }
         _ => Ok(()),
