@@ -1,8 +1,9 @@
 //! JSON Schema checks of activities and objects.
 //!
-//! Shapes are JSON Schema, draft 2020-12, with restrictions: nothing is fetched, no
-//! schema refers to itself, patterns run in linear time, and what one check may cost is known
-//! before the first one runs. Definitions come from people, and some from other servers.
+//! Shapes are JSON Schema, draft 2020-12, with restrictions: nothing is fetched, patterns run in
+//! linear time, a reference that leads back to itself goes down into the document on its way, and
+//! what a check may cost is counted before it runs. Definitions come from people, and some from
+//! other servers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,10 +16,13 @@ use serde_json::Value;
 use thiserror::Error;
 
 mod profile;
+mod targets;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub use profile::{MAX_COST, MAX_SCHEMA_BYTES};
+pub use work::MAX_WORK;
 
 /// The most violations that one check reports.
 pub const MAX_VIOLATIONS: usize = 8;
@@ -120,11 +124,13 @@ struct Compiled {
     cost: u32,
     /// Whether `anyOf` or `oneOf` occur: their reports hold those of every branch.
     branches: bool,
+    recursive: bool,
+    schema: Value,
 }
 
 impl Compiled {
     fn new(schema: &Value) -> Result<Self, String> {
-        let profile::Measure { cost, branches } =
+        let profile::Measure { cost, branches, recursive } =
             profile::measure(schema).map_err(|reason| bounded(&reason))?;
         let patterns =
             PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES);
@@ -134,16 +140,24 @@ impl Compiled {
             .offline()
             .build(schema)
             .map_err(|e| bounded(&e.to_string()))?;
-        Ok(Self { validator, cost, branches })
+        Ok(Self { validator, cost, branches, recursive, schema: schema.clone() })
     }
 
     fn check(&self, instance: &Value) -> Result<(), SchemaError> {
+        let mut effort = u64::from(self.cost).saturating_mul(values_in(instance));
+        if self.recursive || effort > MAX_WORK {
+            // The bound is coarse, or none: the work for this very document is counted.
+            effort = work::of(&self.schema, instance).ok_or_else(|| {
+                let message = format!("checking it takes more than {MAX_WORK} steps");
+                let (instance_path, schema_path) = (String::new(), String::new());
+                SchemaError::Violations(vec![Violation { instance_path, schema_path, message }])
+            })?;
+        }
         if self.validator.is_valid(instance) {
             return Ok(());
         }
         // The verdict costs no memory, but the library collects all violations before it yields
         // the first. A large document that is wrong everywhere must not become many of them.
-        let effort = u64::from(self.cost).saturating_mul(values_in(instance));
         let violations = if effort <= FULL_REPORT {
             self.validator.iter_errors(instance).take(MAX_VIOLATIONS).map(violation).collect()
         } else if self.branches {

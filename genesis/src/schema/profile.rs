@@ -2,10 +2,14 @@
 //!
 //! A JSON Schema of a few lines can take longer than the age of the universe: references that
 //! double at each step, or a schema that applies itself twice to each member. So references point
-//! only into the same document and never around in a circle, and the schema with all references
-//! written out has a limited size. That size bounds the work at every place of a document.
+//! only into the same document, never back to where they stand without having gone down into the
+//! instance, and the schema with all other references written out has a limited size. That size
+//! bounds the work at every place of a document; what a schema that refers to itself costs is
+//! counted for each document ([`super::work`]).
 
 use std::collections::{HashMap, HashSet};
+
+use super::targets::Targets;
 
 use serde_json::{Map, Value};
 
@@ -20,6 +24,8 @@ const PATTERN_COST: u32 = 64;
 const UNEVALUATED_FACTOR: u32 = 4;
 /// The deepest nesting with all references written out.
 const MAX_NESTING: u32 = 128;
+/// The same for a schema that refers to itself, which begins anew at each level of a document.
+const MAX_NESTING_RECURSIVE: u32 = 32;
 /// The draft, with and without the empty fragment that some write.
 const DRAFTS: [&str; 2] = [
     "https://json-schema.org/draft/2020-12/schema",
@@ -33,6 +39,8 @@ pub(super) struct Measure {
     pub cost: u32,
     /// Whether `anyOf` or `oneOf` occur.
     pub branches: bool,
+    /// Whether it refers to itself.
+    pub recursive: bool,
 }
 
 /// Measures a schema; an error says why it is not taken.
@@ -46,10 +54,22 @@ pub(super) fn measure(schema: &Value) -> Result<Measure, String> {
     {
         return Err(format!("$schema must be {:?} or absent", DRAFTS[0]));
     }
-    let mut walk =
-        Walk { root: schema, known: HashMap::new(), open: HashSet::new(), branches: false };
-    let Size { cost, .. } = walk.schema(schema, 0)?;
-    Ok(Measure { cost, branches: walk.branches })
+    let targets = Targets::of(schema)?;
+    targets.end_in_place(schema)?;
+    let mut walk = Walk {
+        targets: &targets,
+        known: HashMap::new(),
+        open: HashSet::from([std::ptr::from_ref(schema)]),
+        branches: false,
+        recursive: false,
+    };
+    let Size { cost, height } = walk.schema(schema, 0)?;
+    if walk.recursive && height > MAX_NESTING_RECURSIVE {
+        return Err(format!(
+            "it refers to itself, and nests deeper than {MAX_NESTING_RECURSIVE} on the way"
+        ));
+    }
+    Ok(Measure { cost, branches: walk.branches, recursive: walk.recursive })
 }
 
 #[derive(Clone, Copy, Default)]
@@ -85,12 +105,13 @@ fn too_deep() -> String {
 }
 
 struct Walk<'a> {
-    root: &'a Value,
+    targets: &'a Targets<'a>,
     /// Sizes of what references point to.
-    known: HashMap<&'a str, Size>,
-    /// The references that are being followed.
-    open: HashSet<&'a str>,
+    known: HashMap<*const Value, Size>,
+    /// What the references that are being followed point to.
+    open: HashSet<*const Value>,
     branches: bool,
+    recursive: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -114,12 +135,12 @@ impl<'a> Walk<'a> {
 
     fn keyword(&mut self, keyword: &str, value: &'a Value, depth: u32) -> Result<Size, String> {
         match (keyword, value) {
-            ("$ref", Value::String(target)) => self.reference(target, depth),
-            ("$dynamicRef" | "$recursiveRef" | "$dynamicAnchor" | "$recursiveAnchor", _)
-            | ("$anchor" | "$vocabulary", _) => Err(format!("{keyword} is not taken")),
-            ("$id" | "$schema", _) if depth > 0 => {
-                Err(format!("{keyword} is only taken at the top"))
+            ("$ref" | "$dynamicRef", Value::String(target)) => self.reference(target, depth),
+            ("$recursiveRef" | "$recursiveAnchor" | "$vocabulary", _) => {
+                Err(format!("{keyword} is not taken"))
             }
+            ("$anchor" | "$dynamicAnchor", _) => Ok(Size::leaf(0)),
+            ("$id" | "$schema", _) => Ok(Size::leaf(0)),
             ("$defs" | "definitions", Value::Object(definitions)) => {
                 self.members(definitions, depth)?;
                 Ok(Size::leaf(0))
@@ -175,28 +196,21 @@ impl<'a> Walk<'a> {
         Ok(size)
     }
 
-    fn reference(&mut self, target: &'a str, depth: u32) -> Result<Size, String> {
-        let pointer = target
-            .strip_prefix('#')
-            .filter(|pointer| pointer.is_empty() || pointer.starts_with('/'))
-            .filter(|pointer| !pointer.contains('%'))
-            .ok_or_else(|| {
-                format!("$ref {target:?}: only \"#/...\" into the same schema is taken")
-            })?;
-        if let Some(size) = self.known.get(pointer) {
+    fn reference(&mut self, target: &str, depth: u32) -> Result<Size, String> {
+        let schema = self.targets.find(target)?;
+        let place = std::ptr::from_ref(schema);
+        if let Some(size) = self.known.get(&place) {
             return Ok(*size);
         }
-        if !self.open.insert(pointer) {
-            return Err(format!("$ref {target:?}: a schema may not refer to itself"));
+        if !self.open.insert(place) {
+            // Somewhere on the way it went down into the instance, so this ends.
+            self.recursive = true;
+            return Ok(Size::leaf(1));
         }
-        let schema = self
-            .root
-            .pointer(pointer)
-            .ok_or_else(|| format!("$ref {target:?}: there is nothing there"))?;
         let mut size = Size::leaf(1);
         size.add(self.schema(schema, depth + 1)?)?;
-        self.open.remove(pointer);
-        self.known.insert(pointer, size);
+        self.open.remove(&place);
+        self.known.insert(place, size);
         Ok(size)
     }
 }
