@@ -12,6 +12,7 @@ use fedsx_delivery::discovery::{Discovery, DiscoveryOptions, DiscoveryParts};
 use fedsx_delivery::{Delivery, service};
 use fedsx_genesis::bundle::Verified;
 use fedsx_genesis::erasure::{self, Eraser, Wishes};
+use fedsx_genesis::triggers::Triggers;
 use fedsx_genesis::{GenesisRules, boot, reactions};
 use fedsx_http::metrics::Metrics;
 use fedsx_http::{App, AppParts, HttpOptions, Listener, Readiness, Server};
@@ -160,6 +161,9 @@ impl Node {
         erasure::follow(eraser.clone(), options.wishes, storage.ledgers(), &supervisor)
             .await
             .context("erasures")?;
+        let (triggers, acted) = Triggers::start(kernel.clone(), storage.ledgers(), &supervisor)
+            .await
+            .context("triggers")?;
         let backups = Backups::new(storage.clone(), beside, runtime.clone());
         let app = App::new(AppParts {
             options: options.http,
@@ -172,7 +176,8 @@ impl Node {
             eraser,
             backups: backups.clone(),
             genesis,
-            readiness: Readiness { reactions },
+            triggers,
+            readiness: Readiness { reactions, triggers: acted },
             metrics,
         });
         Ok(Self { kernel, projections, delivery, app, backups, supervisor })

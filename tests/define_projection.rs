@@ -118,12 +118,12 @@ fn a_newer_definition_takes_the_place_of_the_older() {
     let node = Node::start();
     node.create("operator");
     node.publish("operator", &define_pin());
-    node.publish("operator", &pin_state());
+    let first_defined = node.publish("operator", &pin_state());
     let pinned = node.publish("operator", &pin("/a", "https://example.org/1"));
     assert_eq!(value(&node, "pin-state", "/a", &pinned)["changes"], 1);
     let first = info(&node, "pin-state");
     let newer = define("pin-state", json!({ "key": "activity.path", "fold": "state = \"new\";" }));
-    node.publish("operator", &newer);
+    let second_defined = node.publish("operator", &newer);
     eventually(PATIENCE, "the newer definition is served", || {
         let items = node.projection("pin-state", "");
         (items[0]["value"] == "new").then_some(())
@@ -131,6 +131,23 @@ fn a_newer_definition_takes_the_place_of_the_older() {
     let second = info(&node, "pin-state");
     assert_ne!(first["version"], second["version"]);
     assert_ne!(first["definition"], second["definition"]);
+
+    let newest = node.publish("operator", &pin_state());
+    eventually(PATIENCE, "the first definition is served again", || {
+        (info(&node, "pin-state")["definition"] == first["definition"]).then_some(())
+    });
+    assert_eq!(value(&node, "pin-state", "/a", &newest)["changes"], 1, "from the first position");
+
+    // Taken back one by one, the one before is in force again; after the last there is none.
+    for request in [&newest, &second_defined, &first_defined] {
+        node.publish("operator", &json!({ "type": "Undo", "object": request.id }));
+    }
+    eventually(PATIENCE, "the projection ended", || {
+        (node.client().get("/projections/pin-state").status == 404).then_some(())
+    });
+    assert_eq!(info(&node, "pin-state"), Value::Null);
+    let last = node.publish("operator", &pin_state());
+    assert_eq!(value(&node, "pin-state", "/a", &last)["changes"], 1, "its state went with it");
 
     for (case, wrong, words) in [
         ("no script", json!({ "fold": "state = (" }), "fold"),

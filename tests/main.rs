@@ -23,6 +23,7 @@ mod bad_input;
 mod config;
 mod define_kinds;
 mod define_projection;
+mod define_trigger;
 mod delivery_queue;
 mod delivery_set;
 mod discovery;

@@ -11,6 +11,7 @@ pub mod bundle;
 pub mod definition;
 pub mod erasure;
 pub mod fold;
+pub mod follower;
 pub mod graph;
 pub mod manifest;
 pub mod published;
@@ -21,5 +22,6 @@ pub mod registry;
 pub mod rules;
 pub mod schema;
 pub mod script;
+pub mod triggers;
 
 pub use rules::GenesisRules;

@@ -1,6 +1,5 @@
 //! What the instance does by itself: it answers ([`answers`]), and destroys the keys of a deleted
-//! actor. Follows the log with a durable cursor; each answer is unique in the store by a once key,
-//! so a crash never answers twice.
+//! actor. Each answer is unique in the store by a once key, so a crash never answers twice.
 
 pub mod answers;
 #[cfg(test)]
@@ -8,17 +7,15 @@ mod tests;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use fedsx_kernel::log::{Once, Record, Stream, Table};
-use fedsx_kernel::refusal::{Problem, Refusal};
-use fedsx_kernel::supervision::{self, StartError, SupervisorMessage};
+use fedsx_kernel::refusal::Refusal;
+use fedsx_kernel::supervision::{StartError, SupervisorMessage};
 use fedsx_kernel::{Kernel, Publish};
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::ActorRef;
 use tokio::sync::watch;
 
-/// Where the cursor stands in the ledgers.
-const CURSOR: &[u8] = b"reactions\0cursor";
-/// Records read at once.
-const BATCH: usize = 256;
+use crate::follower::{Follower, follow, passes};
 
 /// Starts the actor that answers.
 pub async fn start(
@@ -26,31 +23,11 @@ pub async fn start(
     ledgers: Arc<dyn Table>,
     supervisor: &ActorRef<SupervisorMessage>,
 ) -> Result<watch::Receiver<u64>, StartError> {
-    let (progress, receive) = watch::channel(0);
-    let progress = Arc::new(progress);
-    let start: supervision::Start = Arc::new(move |supervisor| {
-        let reactor = Reactor {
-            kernel: kernel.clone(),
-            ledgers: ledgers.clone(),
-            progress: progress.clone(),
-        };
-        Box::pin(async move {
-            let (actor, _) = Actor::spawn_linked(None, reactor, (), supervisor).await?;
-            Ok(actor.get_cell())
-        })
-    });
-    supervision::keep(supervisor, "reactions".into(), start).await?;
-    Ok(receive)
+    follow(kernel.clone(), ledgers, Arc::new(Reactor { kernel }), supervisor).await
 }
 
 struct Reactor {
     kernel: Kernel,
-    ledgers: Arc<dyn Table>,
-    progress: Arc<watch::Sender<u64>>,
-}
-
-enum Message {
-    Advance,
 }
 
 impl Reactor {
@@ -93,92 +70,27 @@ impl Reactor {
         };
         Ok(answers.into_iter().map(publish).collect())
     }
-
-    async fn advance(&self, cursor: &mut u64) -> Result<bool, Refusal> {
-        let (log, after) = (self.kernel.log().clone(), *cursor);
-        let records = self
-            .kernel
-            .runtime()
-            .run(move || log.records(after, BATCH))
-            .await
-            .map_err(|e| Refusal::new(Problem::Internal, e.to_string()))??;
-        let Some(last) = records.last().map(|record| record.entry.global_seq) else {
-            return Ok(false);
-        };
-        for record in &records {
-            self.bury(record).await?;
-            for answer in self.answers(record)? {
-                match self.kernel.publish(answer).await {
-                    Ok(published) => {
-                        tracing::debug!(cause = %record.activity.cid(), cid = %published.activity.cid(), "answered");
-                    }
-                    // Full queues and storage pass; the actor is started again at this record.
-                    Err(refusal) if passing(&refusal) => return Err(refusal),
-                    Err(refusal) => {
-                        tracing::warn!(cause = %record.activity.cid(), %refusal, "no answer was possible");
-                    }
-                }
-            }
-        }
-        // The once keys make a lost cursor harmless, so it needs no sync of its own.
-        self.ledgers.apply(vec![(CURSOR.to_vec(), Some(last.to_be_bytes().to_vec()))])?;
-        *cursor = last;
-        self.progress.send_replace(last);
-        Ok(records.len() == BATCH)
-    }
 }
 
-fn passing(refusal: &Refusal) -> bool {
-    matches!(
-        refusal.problem,
-        Problem::Busy
-            | Problem::Conflict
-            | Problem::StorageFull
-            | Problem::StorePoisoned
-            | Problem::Internal
-    )
-}
-
-impl Actor for Reactor {
-    type Msg = Message;
-    type State = u64;
-    type Arguments = ();
-
-    async fn pre_start(
-        &self,
-        myself: ActorRef<Message>,
-        (): (),
-    ) -> Result<u64, ActorProcessingErr> {
-        let cursor = match self.ledgers.get(CURSOR)? {
-            Some(bytes) => u64::from_be_bytes(
-                bytes.as_slice().try_into().map_err(|_| "the cursor of reactions is damaged")?,
-            ),
-            None => 0,
-        };
-        // A log that was cut back is read from its end on.
-        let cursor = cursor.min(self.kernel.log().head());
-        self.progress.send_replace(cursor);
-        let mut head = self.kernel.log().watch();
-        head.mark_changed();
-        tokio::spawn(async move {
-            while head.changed().await.is_ok() {
-                head.mark_unchanged();
-                if myself.cast(Message::Advance).is_err() {
-                    break;
-                }
-            }
-        });
-        Ok(cursor)
+#[async_trait]
+impl Follower for Reactor {
+    fn name(&self) -> &'static str {
+        "reactions"
     }
 
-    async fn handle(
-        &self,
-        myself: ActorRef<Message>,
-        Message::Advance: Message,
-        cursor: &mut u64,
-    ) -> Result<(), ActorProcessingErr> {
-        if self.advance(cursor).await? {
-            myself.cast(Message::Advance)?;
+    async fn act(&self, record: &Record) -> Result<(), Refusal> {
+        self.bury(record).await?;
+        for answer in self.answers(record)? {
+            match self.kernel.publish(answer).await {
+                Ok(published) => {
+                    tracing::debug!(cause = %record.activity.cid(), cid = %published.activity.cid(), "answered");
+                }
+                // Full queues and storage pass; the actor is started again at this record.
+                Err(refusal) if passes(&refusal) => return Err(refusal),
+                Err(refusal) => {
+                    tracing::warn!(cause = %record.activity.cid(), %refusal, "no answer was possible");
+                }
+            }
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use fedsx_delivery::Delivery;
 use fedsx_delivery::discovery::Discovery;
 use fedsx_genesis::bundle::Verified;
 use fedsx_genesis::erasure::Eraser;
+use fedsx_genesis::triggers::Triggers;
 use fedsx_kernel::Kernel;
 use fedsx_kernel::backup::Backups;
 use fedsx_kernel::merkle::Trees;
@@ -58,6 +59,8 @@ impl Default for HttpOptions {
 pub struct Readiness {
     /// How far the instance's own answers have come.
     pub reactions: watch::Receiver<u64>,
+    /// How far the triggers have come.
+    pub triggers: watch::Receiver<u64>,
 }
 
 /// What the handlers work with.
@@ -78,6 +81,8 @@ pub struct AppParts {
     pub tokens: Tokens,
     /// Erases what authors deleted.
     pub eraser: Eraser,
+    /// What published triggers do.
+    pub triggers: Triggers,
     /// Backups of this instance.
     pub backups: Backups,
     /// The genesis bundle in force.

@@ -75,6 +75,8 @@ pub struct Preparing<'a> {
     pub log: &'a Log,
     /// Whether the definitions of this instance may change by this request.
     pub defines: bool,
+    /// The activity that this one follows from, for what the instance derives itself.
+    pub cause: Option<&'a Cid>,
     /// Wall-clock time.
     pub now: Timestamp,
     /// 128 random bits for the id of an object made by this request.

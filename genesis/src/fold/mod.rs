@@ -6,6 +6,7 @@ mod erasures;
 mod follows;
 mod objects;
 mod positions;
+mod subscriptions;
 
 use fedsx_kernel::Base;
 use fedsx_kernel::log::Record;
@@ -36,6 +37,7 @@ pub fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Result<(), S
     objects::fold(state, record)?;
     blocks::fold(state, record)?;
     erasures::fold(state, record)?;
+    subscriptions::fold(state, record)?;
     if record.entry.stream != fedsx_kernel::log::Stream::Local {
         follows::fold(state, record)?;
     }

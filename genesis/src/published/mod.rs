@@ -5,19 +5,25 @@
 //! and are given the activity as `activity` and its CID as `cid`.
 
 mod projection;
+pub(crate) mod subscription;
 #[cfg(test)]
 mod tests;
+mod trigger;
 mod when;
 
 use std::sync::Arc;
 
 use fedsx_kernel::activity::Activity;
+use fedsx_kernel::log::Stream;
 use serde_json::Value;
 
 use crate::definition::{Definition, DefinitionError, Kind};
+use crate::records::GENESIS_ACTIVATED;
 use crate::script::{Input, LANGUAGE, Program, ScriptError, Scripts};
 
 pub use projection::{MAX_KEY_PARTS, MAX_PART_BYTES, Projection, Sight};
+pub use subscription::{MAX_TOPIC_BYTES, Subscription};
+pub use trigger::{MAX_REQUESTS, Trigger};
 pub use when::When;
 
 /// The language of a definition's scripts.
@@ -36,7 +42,21 @@ pub fn check(definition: &Definition, scripts: &Scripts) -> Result<(), Definitio
     }
     match definition.kind() {
         Kind::Projections => Projection::read(definition, scripts).map(|_| ()),
+        Kind::Triggers => Trigger::read(definition, scripts).map(|_| ()),
+        Kind::Audiences => Subscription::read(definition, scripts).map(|_| ()),
         _ => Ok(()),
+    }
+}
+
+/// Whether a record may change which definitions are in force.
+pub fn may_redefine(stream: &Stream, activity: &Activity) -> bool {
+    let kind = activity.kind();
+    match stream {
+        Stream::Inbox(_) => false,
+        Stream::Local => kind == GENESIS_ACTIVATED,
+        Stream::Outbox(_) => {
+            Kind::of_type(kind).is_some() || matches!(kind, "Add" | "Remove" | "Undo" | "Delete")
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use fedsx_kernel::activity::Activity;
+use fedsx_kernel::state::{MemoryState, State as _, key};
 use serde_json::{Value, json};
 
-use super::{Projection, Seen, Sight};
+use super::{Projection, Seen, Sight, Subscription, Trigger};
 use crate::definition::{Definition, DefinitionError};
 use crate::script::Scripts;
 
@@ -76,4 +77,76 @@ fn definitions_that_cannot_run_are_refused() {
     assert!(reason(json!({ "when": { "subscription": "x" } })).starts_with("when: "));
     assert!(reason(json!({ "engine": "lua/5" })).contains("not known"));
     assert!(reason(json!({ "visibility": "secret" })).starts_with("visibility: "));
+}
+
+fn create(object: Value) -> Activity {
+    let content = json!({ "type": "Create", "actor": "https://a.example/actors/ann",
+        "object": object });
+    Activity::seal(content.as_object().unwrap().clone()).unwrap()
+}
+
+/// Whether an activity reaches those who subscribed to `name` with a topic.
+fn reaches(definition: Value, topics: &[&str], activity: &Activity) -> bool {
+    let mut document = json!({ "type": "DefineSubscription", "name": "news" });
+    document.as_object_mut().unwrap().extend(definition.as_object().unwrap().clone());
+    let definition = Definition::parse(&document).unwrap();
+    let subscription = Subscription::read(&definition, &Scripts::new()).unwrap();
+    let mut state = MemoryState::default();
+    for topic in topics {
+        state.put(&key(&["subscriber", "news", topic, "https://a.example/actors/bob"]), 1.into());
+    }
+    subscription.reaches(&state, activity, &Seen::of(activity)).unwrap().unwrap()
+}
+
+#[test]
+fn subscriptions_go_by_tags() {
+    let hashtag = create(json!({ "type": "Note", "tag": [{ "type": "Mention", "name": "@b" },
+        { "type": "Hashtag", "name": "#News" }] }));
+    let plain = create(json!({ "type": "Note", "tags": ["sport", "news"] }));
+    let other = create(json!({ "type": "Note", "tags": "sport" }));
+    let mention = create(json!({ "type": "Note", "tag": { "type": "Mention", "name": "news" } }));
+    for (activity, fits) in [(&hashtag, true), (&plain, true), (&other, false), (&mention, false)] {
+        assert_eq!(reaches(json!({ "tag": "news" }), &[""], activity), fits);
+        assert_eq!(reaches(json!({ "topic": "#NEWS" }), &[""], activity), fits);
+        assert_eq!(reaches(json!({}), &[""], activity), fits, "its name is the tag");
+        assert!(!reaches(json!({ "tag": "news" }), &[], activity), "nobody subscribed");
+    }
+    assert!(reaches(json!({}), &["sport"], &other), "a topic of the subscriber's own");
+    assert!(!reaches(json!({}), &["sport"], &hashtag));
+    assert!(!reaches(json!({ "tag": "news" }), &["sport"], &other), "both must fit");
+    assert!(reaches(json!({ "when": { "object": "Note" } }), &[""], &other), "by when alone");
+    assert!(!reaches(json!({ "when": { "type": "Like" } }), &[""], &other));
+    assert!(!reaches(json!({ "when": { "guard": "false" } }), &[""], &other));
+}
+
+#[test]
+fn triggers_publish_requests() {
+    let activity = create(json!({ "type": "Note", "content": "hi" }));
+    let of = |then: Value| {
+        let document = json!({ "type": "DefineTrigger", "name": "t", "when": {}, "then": then });
+        let definition = Definition::parse(&document).unwrap();
+        let trigger = Trigger::read(&definition, &Scripts::new()).map_err(|e| e.to_string())?;
+        trigger.requests(&Seen::of(&activity)).map_err(|e| e.to_string())
+    };
+    let echo = json!({ "type": "Echo", "text": "hi" });
+    let one = vec![echo.as_object().unwrap().clone()];
+    assert_eq!(of(echo.clone()), Ok(one.clone()));
+    assert_eq!(of(json!({ "publish": echo })), Ok(one.clone()));
+    assert_eq!(of(json!([echo])), Ok(one.clone()));
+    assert_eq!(of(json!("#{ type: \"Echo\", text: activity.object.content }")), Ok(one));
+    assert_eq!(of(json!("if activity.type == \"Like\" { #{ type: \"Echo\" } }")), Ok(Vec::new()));
+    let object = "https://a.example/objects/1";
+    assert!(of(json!({ "type": "Delete", "object": object })).is_ok());
+    for wrong in [
+        json!(7),
+        json!({}),
+        json!("7"),
+        json!({ "type": "DefineTrigger" }),
+        json!({ "type": "Delete", "object": "https://a.example/actors/ann" }),
+        json!({ "type": "Update", "object": "ann", "patch": {} }),
+        json!({ "type": "Block", "object": "bob" }),
+        json!(vec![json!({ "type": "Echo" }); 17]),
+    ] {
+        assert!(of(wrong.clone()).is_err(), "{wrong}");
+    }
 }

@@ -13,6 +13,7 @@ mod objects;
 mod prepare;
 mod references;
 mod shape;
+mod subscriptions;
 
 use fedsx_kernel::activity::id_of;
 use fedsx_kernel::address::origin_of;

@@ -7,19 +7,25 @@ use fedsx_kernel::{ActorName, Cid};
 use serde_json::{Map, Value, json};
 
 use super::actor_document::Updated;
-use super::{actor_document, audience, definitions, objects, references};
+use super::{actor_document, audience, definitions, objects, references, subscriptions};
 use crate::actors::{self, is_actor_type};
 use crate::definition::{Definition, Kind, RefersTo};
 use crate::erasure::ERASE;
 use crate::registry;
 
 /// Members that only the server gives.
-const GIVEN: [&str; 6] = ["id", "proof", "seq", "epoch", "salt", "published"];
+const GIVEN: [&str; 7] = ["id", "proof", "seq", "epoch", "salt", "published", CAUSE];
+/// The CID of the activity that set off a trigger.
+const CAUSE: &str = "cause";
 
 pub(super) fn prepare(
     with: &Preparing<'_>,
-    request: Map<String, Value>,
+    mut request: Map<String, Value>,
 ) -> Result<Prepared, Refusal> {
+    let cause = with.cause.map(Cid::to_string).filter(|cause| {
+        let says = request.get(CAUSE).and_then(Value::as_str) == Some(cause);
+        says && request.remove(CAUSE).is_some()
+    });
     let mut content = wrapped(with, request)?;
     let kind = kind_of(&content).unwrap_or_default().to_owned();
     for name in GIVEN {
@@ -36,6 +42,10 @@ pub(super) fn prepare(
     }
     let definition = definition(with, &kind)?;
     let mut prepared = Draft { content, signing_key: None, barrier: false };
+    if let Some(cause) = cause {
+        prepared.content.insert(CAUSE.into(), cause.into());
+        prepared.context(json!({ CAUSE: "fedsx:cause" }));
+    }
     let public_object = matches!(kind.as_str(), "Create" | "Update");
     prepared.object(with, &kind, definition.refers_to())?;
     let creates = kind == "Create";
@@ -105,6 +115,7 @@ impl Draft {
             "Delete" => return self.delete(with),
             "Undo" => return self.undo(with),
             "Accept" | "Reject" => return self.answer(with),
+            "Subscribe" => return subscriptions::subscribe(with, &mut self.content),
             "Add" | "Remove" if self.redefine(with, kind)? => return Ok(()),
             _ if Kind::of_type(kind).is_some() => return self.define(with, kind),
             _ => {}

@@ -14,6 +14,7 @@ mod operate;
 mod outbox;
 mod projections;
 mod publish;
+mod triggers;
 mod types;
 
 use axum::Router;
@@ -63,6 +64,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/admin/dead-letter/{id}", delete(admin::drop_letter))
         .route("/admin/dead-letter/{id}/replay", post(admin::replay))
         .route("/admin/peers", get(admin::peers))
+        .route("/admin/triggers", get(triggers::list))
         .route("/admin/tokens", get(admin::tokens))
         .route("/admin/projections", get(operate::projections))
         .route("/admin/projections/{name}/rebuild", post(operate::rebuild))

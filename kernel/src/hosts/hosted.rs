@@ -100,6 +100,7 @@ impl Hosted {
             request: publish.request,
             new_keys: Vec::new(),
             defines: publish.defines,
+            cause: publish.cause,
         };
         outbound::generate_keys(&self.shared, &mut work).await?;
         let ready = outbound::build(&self.shared, &work, seq, &mut outbox.signing_key)?;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::activity::Activity;
 use crate::address::ActorName;
+use crate::cid::Cid;
 use crate::kernel::Shared;
 use crate::keys::{Algorithm, Material, Purpose, SecretKey};
 use crate::proof::{self, SignOptions};
@@ -20,6 +21,7 @@ pub(crate) struct Work {
     pub request: Map<String, Value>,
     pub new_keys: Vec<NewKey>,
     pub defines: bool,
+    pub cause: Option<Cid>,
 }
 
 /// A signed activity that is ready to be appended.
@@ -88,6 +90,7 @@ pub(crate) fn build(
             base: &shared.options.base,
             state,
             defines: work.defines,
+            cause: work.cause.as_ref(),
             log: &shared.log,
             now,
             object_random: shared.runtime.random.bytes(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fedsx_genesis::definition::Kind;
+use fedsx_genesis::published::may_redefine;
 use fedsx_genesis::script::Scripts;
 use fedsx_kernel::Base;
 use fedsx_kernel::log::{Entry, Log, StoreError, Stream};
@@ -135,16 +135,9 @@ fn look(log: &Log, after: u64) -> Result<(Option<u64>, bool), StoreError> {
 }
 
 fn defines(log: &Log, entry: &Entry) -> Result<bool, StoreError> {
-    Ok(match &entry.stream {
-        Stream::Inbox(_) => false,
-        Stream::Local => true,
-        Stream::Outbox(_) => match log.activity(&entry.cid)? {
-            Some(activity) => {
-                let kind = activity.kind();
-                Kind::of_type(kind).is_some()
-                    || matches!(kind, "Add" | "Remove" | "Undo" | "Delete")
-            }
-            None => true,
-        },
-    })
+    if let Stream::Inbox(_) = entry.stream {
+        return Ok(false);
+    }
+    let activity = log.activity(&entry.cid)?;
+    Ok(activity.is_none_or(|activity| may_redefine(&entry.stream, &activity)))
 }

@@ -195,8 +195,8 @@ fn publisher(
     held: &InForce,
 ) -> Result<Option<Publisher>, ListError> {
     // Our own activities are found by the CID in their id.
-    let cid = held.origin.rsplit('/').next().and_then(|cid| cid.parse::<Cid>().ok());
-    let Some(cid) = cid.filter(|_| base.is_local(&held.origin)) else { return Ok(None) };
+    let cid = held.by.rsplit('/').next().and_then(|cid| cid.parse::<Cid>().ok());
+    let Some(cid) = cid.filter(|_| base.is_local(&held.by)) else { return Ok(None) };
     let Some(body) = store.body(&cid)? else { return Ok(None) };
     let activity = Activity::from_body(&body)
         .map_err(|e| StoreError::Damaged { place: cid.to_string(), reason: e.to_string() })?;
