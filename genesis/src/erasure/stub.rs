@@ -137,7 +137,12 @@ fn redact(value: &mut Value, object: &str) -> bool {
             found
         }
         Value::Array(items) => {
-            items.iter_mut().fold(false, |found, item| redact(item, object) || found)
+            // Each of them is looked at, whatever was found before.
+            let mut found = false;
+            for item in items.iter_mut() {
+                found |= redact(item, object);
+            }
+            found
         }
         _ => false,
     }
