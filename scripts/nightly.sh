@@ -40,7 +40,7 @@ else
   missing+=('cargo deny, which is not installed')
 fi
 part 'crash torture, 200 rounds' scripts/torture.sh 200
-later scripts/soak.sh 30
+part 'three instances for 30 minutes' scripts/soak.sh 30
 later scripts/bench_log.sh
 missing+=('simulation over many seeds' 'browsers' 'packages')
 

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Two instances federate, step by step: discovery, follow, publish, rotation, announce, restart.
+# Two instances federate, step by step: discovery, follow, publish, rotation, announce, private Notes,
+# changes and deletion, likes, followers who are asked for, history, an outage, a dead letter, blocks,
+# restart.
 # Prints one line for each step and exits with 0, or names the step that failed and shows both
 # logs. Everything it makes lies in a temporary directory, which it removes (FEDSX_KEEP=1 keeps it).
 # shellcheck disable=SC2016 # What stands in single quotes are jq expressions with jq's variables.
@@ -245,6 +247,142 @@ announced() {
     '.orderedItems[] | select(.id == $id and .type == "Announce")' --arg id "$ANNOUNCE_ID"
 }
 
+# arrives URL TOKEN ID: waits until an inbox has an activity.
+arrives() {
+  await "$DEADLINE_S" "$1 receives $3" "$1/inbox?page=true&limit=100" "$2" \
+    '.orderedItems[] | select(.id == $id)' --arg id "$3"
+}
+
+private_note() {
+  local made id
+  made=$(publish "$B" "$TOKEN_BOB" "$(jq -cn --arg to "$ALICE" \
+    '{type: "Create", to: [$to], object: {type: "Note", content: "for alice alone"}}')")
+  id=$(jq -r .id <<<"$made")
+  arrives "$ALICE" "$TOKEN_ALICE" "$id"
+  answer 404 GET "$id" '' >/dev/null
+  answer 404 GET "$id" "$TOKEN_CAROL" >/dev/null
+  answer 404 GET "$(jq -r .object <<<"$made")" '' >/dev/null
+  get "$id" "$TOKEN_BOB" >/dev/null
+  expect "$(get "$BOB/outbox?page=true")" '[.orderedItems[].id] | index($id) == null' --arg id "$id"
+}
+
+change_and_delete() {
+  local made object
+  made=$(note 'a first version')
+  object=$(jq -r .object <<<"$made")
+  received "$(jq -r .id <<<"$made")"
+  publish "$B" "$TOKEN_BOB" "$(jq -cn --arg id "$object" \
+    '{type: "Update", object: {id: $id, type: "Note", content: "a second version"}}')" >/dev/null
+  await "$DEADLINE_S" 'A has the second version' \
+    "$A/projections/objects?key=$(urlencode "$object")" '' \
+    '.items[0].value | tostring | contains("a second version")'
+  publish "$B" "$TOKEN_BOB" "$(jq -cn --arg id "$object" '{type: "Delete", object: $id}')" >/dev/null
+  await "$DEADLINE_S" 'A has a tombstone' \
+    "$A/projections/objects?key=$(urlencode "$object")" '' '.items[0].value.deleted == true'
+  answer 410 GET "$object" '' >/dev/null
+}
+
+# likes COUNT: waits until both instances count so many Likes of the first Note.
+likes() {
+  local base
+  for base in "$A" "$B"; do
+    await "$DEADLINE_S" "$base counts $1" \
+      "$base/projections/endorsements?key=$(urlencode "$(jq -r .object <<<"$NOTE")")" '' \
+      '([.items[] | select(.key | length == 1) | .value.like] | add // 0) == $count' \
+      --argjson count "$1"
+  done
+}
+
+like_and_undo() {
+  local made
+  made=$(publish "$A" "$TOKEN_ALICE" "$(jq -cn --arg cid "$NOTE_CID" '{type: "Like", object: $cid}')")
+  likes 1
+  publish "$A" "$TOKEN_ALICE" "$(jq -cn --arg id "$(jq -r .id <<<"$made")" \
+    '{type: "Undo", object: $id}')" >/dev/null
+  likes 0
+}
+
+# asks_carol: alice asks to follow carol; prints the id of the Follow once it waits on B.
+asks_carol() {
+  local id
+  id=$(publish "$A" "$TOKEN_ALICE" "$(jq -cn --arg id "$CAROL" '{type: "Follow", object: $id}')" |
+    jq -r .id)
+  arrives "$CAROL" "$TOKEN_CAROL" "$id"
+  printf '%s\n' "$id"
+}
+
+# alice_follows_carol EXPRESSION: what alice's list of whom she follows must say of carol.
+alice_follows_carol() {
+  await "$DEADLINE_S" "alice's list: $1" "$ALICE/following?page=true" "$TOKEN_ALICE" "$1" \
+    --arg carol "$CAROL"
+}
+
+approve() {
+  local id following='.orderedItems | index($carol) != null'
+  local nothing='(.orderedItems + (.pending // [])) | index($carol) == null'
+  publish "$B" "$TOKEN_CAROL" "$(jq -cn --arg id "$CAROL" \
+    '{type: "Update", object: {id: $id, manuallyApprovesFollowers: true}}')" >/dev/null
+  id=$(asks_carol)
+  alice_follows_carol '.pending | index($carol) != null'
+  publish "$B" "$TOKEN_CAROL" "$(jq -cn --arg id "$id" '{type: "Reject", object: $id}')" >/dev/null
+  alice_follows_carol "$nothing"
+  id=$(asks_carol)
+  publish "$B" "$TOKEN_CAROL" "$(jq -cn --arg id "$id" '{type: "Accept", object: $id}')" >/dev/null
+  alice_follows_carol "$following"
+  publish "$A" "$TOKEN_ALICE" "$(jq -cn --arg id "$id" '{type: "Undo", object: $id}')" >/dev/null
+  alice_follows_carol "$nothing"
+  await "$DEADLINE_S" 'carol has lost a follower' "$CAROL/followers" '' '.totalItems == 0'
+}
+
+history() {
+  local made id
+  made=$(publish "$B" "$TOKEN_CAROL" \
+    '{"type":"Create","object":{"type":"Note","content":"before anybody followed"}}')
+  id=$(asks_with_history)
+  publish "$B" "$TOKEN_CAROL" "$(jq -cn --arg id "$id" '{type: "Accept", object: $id}')" >/dev/null
+  arrives "$ALICE" "$TOKEN_ALICE" "$(jq -r .id <<<"$made")"
+}
+
+asks_with_history() {
+  local id
+  id=$(publish "$A" "$TOKEN_ALICE" "$(jq -cn --arg id "$CAROL" \
+    '{type: "Follow", object: $id, backfill: {mode: "last-N", limit: 3}}')" | jq -r .id)
+  arrives "$CAROL" "$TOKEN_CAROL" "$id"
+  printf '%s\n' "$id"
+}
+
+# deliveries CID STATUS: waits until B says so of the delivery to A (queued, delivered or parked).
+deliveries() {
+  await "$DEADLINE_S" "the delivery is $2" "$B/admin/delivery/$1" "$TOKEN_BOB" \
+    '[.. | objects | select(.status? == $status)] | length > 0' --arg status "$2"
+}
+
+outage() {
+  local made
+  stop_node a
+  made=$(note 'while A was away')
+  deliveries "$(jq -r .cid <<<"$made")" queued
+  start_pair
+  received "$(jq -r .id <<<"$made")"
+  deliveries "$(jq -r .cid <<<"$made")" delivered
+}
+
+block() {
+  local made
+  publish "$A" "$TOKEN_ALICE" "$(jq -cn --arg id "$CAROL" '{type: "Block", object: $id}')" >/dev/null
+  await "$DEADLINE_S" 'carol follows alice no more' "$ALICE/followers?page=true" "$TOKEN_ALICE" \
+    '.orderedItems | index($carol) == null' --arg carol "$CAROL"
+  alice_follows_carol '.orderedItems | index($carol) == null'
+  made=$(publish "$B" "$TOKEN_CAROL" "$(jq -cn --arg to "$ALICE" \
+    '{type: "Create", to: [$to], object: {type: "Note", content: "still there?"}}')")
+  # A refusal is final: the delivery is parked with its reason, and can be looked at.
+  deliveries "$(jq -r .cid <<<"$made")" parked
+  expect "$(get "$B/admin/dead-letter" "$TOKEN_BOB")" \
+    '[.items[] | tostring | select(contains($cid))] | length == 1' --arg cid "$(jq -r .cid <<<"$made")"
+  expect "$(get "$ALICE/inbox?page=true&limit=100" "$TOKEN_ALICE")" \
+    '[.orderedItems[].id] | index($id) == null' --arg id "$(jq -r .id <<<"$made")"
+}
+
 survive() {
   local before after further
   before=$(state)
@@ -296,4 +434,11 @@ step 9 'bob rotates his key' rotate
 step 10 'the older Note verifies by the superseded key' old_note_verifies
 step 11 "alice announces bob's Note" announce
 step 12 "the Announce is in alice's outbox and reaches her follower" announced
-step 13 'a restart loses nothing, and a further Note arrives' survive
+step 13 'a Note for alice alone is shown to nobody else' private_note
+step 14 'a Note is changed and deleted on both sides' change_and_delete
+step 15 'a Like is counted on both sides, and its Undo' like_and_undo
+step 16 'carol is asked: she rejects, accepts, and is left' approve
+step 17 'a Follow brings history along' history
+step 18 'what is said while A is away arrives when it is back' outage
+step 19 'a Block ends both directions, and what is refused is a dead letter' block
+step 20 'a restart loses nothing, and a further Note arrives' survive
