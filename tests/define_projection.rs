@@ -261,3 +261,25 @@ fn published_projections_show_nothing_private() {
         }
     }
 }
+
+#[test]
+fn an_adopted_projection_folds_what_was_there_before() {
+    let (a, b) = (Node::start(), Node::start());
+    a.create("operator");
+    b.create("operator");
+    b.follow("operator", &a.actor("operator"));
+    let defined = [a.publish("operator", &define_pin()), a.publish("operator", &pin_state())];
+    let pinned = a.publish("operator", &pin("/a", "https://example.org/1"));
+    b.receives("operator", &pinned.id);
+    assert_eq!(b.client().get("/projections/pin-state").status, 404, "it is only offered");
+    let adopted = b.publish("operator", &json!({ "type": "Add", "object": defined[1].id }));
+    let value = value(&b, "pin-state", "/a", &adopted);
+    assert_eq!(value["by"], a.actor("operator").as_str(), "what came before it was adopted");
+    let definition = |node: &Node| info(node, "pin-state")["definition"].clone();
+    assert_eq!(definition(&a), definition(&b), "it is the same definition");
+    b.publish("operator", &json!({ "type": "Remove", "object": defined[1].id }));
+    eventually(PATIENCE, "Remove ends it", || {
+        (b.client().get("/projections/pin-state").status == 404).then_some(())
+    });
+    assert_eq!(a.client().get("/projections/pin-state").status, 200, "on B only");
+}

@@ -14,7 +14,7 @@ pub(super) fn run(args: &ProjectionArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     println!(
-        "{:<18}{:>8}{:>12}{:>12}{:>11}  state",
+        "{:<18}{:>11}{:>12}{:>12}{:>11}  state",
         "name", "version", "position", "head", "set aside"
     );
     for item in items(&page) {
@@ -27,7 +27,7 @@ pub(super) fn run(args: &ProjectionArgs) -> Result<ExitCode> {
             "behind".to_owned()
         };
         println!(
-            "{:<18}{:>8}{:>12}{:>12}{:>11}  {state}",
+            "{:<18}{:>11}{:>12}{:>12}{:>11}  {state}",
             of("name"),
             of("version"),
             of("global_seq"),

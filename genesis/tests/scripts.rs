@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use fedsx_genesis::script::{Input, LANGUAGE, Output, ScriptError, Scripts};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 /// What one hostile script may take on a busy machine, unoptimised.
@@ -71,4 +72,74 @@ fn hostile_scripts_are_stopped() {
     }
     assert!(wrong.is_empty(), "{} scripts:\n{}", wrong.len(), wrong.join("\n"));
     assert!(peak_kib() < MEMORY_KIB, "{} KiB", peak_kib());
+}
+
+/// What random scripts are made of.
+const WORDS: [&str; 48] = [
+    "let ",
+    "x",
+    " = ",
+    "y",
+    "state",
+    "activity",
+    "cid",
+    ".path",
+    ".long",
+    ";",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    "#{",
+    ": ",
+    ", ",
+    "1",
+    "0",
+    "-",
+    " + ",
+    " * ",
+    " / ",
+    " == ",
+    " < ",
+    " && ",
+    "!",
+    "if ",
+    " else ",
+    "while ",
+    "loop ",
+    "for x in ",
+    "0..9",
+    "fn f(x) ",
+    "f(",
+    "return ",
+    "break",
+    "\"a\"",
+    "`${",
+    "}`",
+    ".len()",
+    ".push(",
+    ".split(\",\")",
+    "|x| ",
+    ".map(",
+    "throw ",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Whatever the source is: nothing panics, and a second run ends as the first one.
+    #[test]
+    fn random_scripts_end_in_one_way(words in prop::collection::vec(0..WORDS.len(), 0..40)) {
+        let source: String = words.into_iter().map(|word| WORDS[word]).collect();
+        let scripts = Scripts::new();
+        prop_assert_eq!(run(&scripts, &source), run(&scripts, &source));
+    }
+
+    #[test]
+    fn random_texts_are_no_danger(source in "\\PC{0,200}") {
+        let scripts = Scripts::new();
+        prop_assert_eq!(run(&scripts, &source), run(&scripts, &source));
+    }
 }

@@ -248,16 +248,15 @@ fn converges(steps: Vec<Step>) {
         world.take(step);
     }
     world.settle();
-    for a in 0..4 {
-        for b in (0..4).filter(|b| side_of(*b) != side_of(a)) {
-            let [here, there] = [side_of(a), side_of(b)].map(|side| world.graph(side, a, b));
-            // A Follow that a Block refuses waits where it was said.
-            if world.blocks(b, a) && here == Relation::Pending {
-                assert_eq!(there, Relation::None);
-                continue;
-            }
-            assert_eq!(here, there, "{} and {} differ after {steps:?}", ACTORS[a], ACTORS[b]);
+    let pairs = (0..4).flat_map(|a| (0..4).map(move |b| (a, b)));
+    for (a, b) in pairs.filter(|(a, b)| side_of(*a) != side_of(*b)) {
+        let [here, there] = [side_of(a), side_of(b)].map(|side| world.graph(side, a, b));
+        // A Follow that a Block refuses waits where it was said.
+        if world.blocks(b, a) && here == Relation::Pending {
+            assert_eq!(there, Relation::None);
+            continue;
         }
+        assert_eq!(here, there, "{} and {} differ after {steps:?}", ACTORS[a], ACTORS[b]);
     }
 }
 

@@ -25,7 +25,8 @@ use serde_json::Value;
 pub use error::ScriptError;
 use limits::SOURCE_BYTES;
 
-/// The language of definitions that name none.
+/// The language of definitions that name none. It stays this one when others come: what was
+/// published keeps its meaning.
 pub const LANGUAGE: &str = "rhai/1.27";
 /// Bytes of source of all scripts that are kept compiled.
 const CACHED_BYTES: u64 = 1024 * 1024;
