@@ -8,6 +8,7 @@ use crate::archive::{ExportArgs, ImportArgs};
 use crate::backup::BackupArgs;
 use crate::compact::CompactArgs;
 use crate::config::ServeArgs;
+use crate::define::DefineArgs;
 use crate::erase::EraseArgs;
 use crate::log::LogArgs;
 use crate::projection::ProjectionArgs;
@@ -47,6 +48,8 @@ pub enum Command {
     Resolve(ResolveArgs),
     /// Write the store anew, so that nothing is left of what was erased (offline).
     Compact(CompactArgs),
+    /// Try definitions on a log, and publish them.
+    Define(DefineArgs),
     /// Look after the genesis bundle.
     Genesis(GenesisArgs),
     /// Check an actor's Merkle log, or compute the own ones anew.

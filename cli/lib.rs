@@ -8,6 +8,7 @@ pub mod backup;
 pub mod compact;
 pub mod config;
 pub mod data;
+pub mod define;
 pub mod erase;
 pub mod genesis;
 pub mod log;

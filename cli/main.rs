@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use fedsx::args::{Cli, Command};
 use fedsx::{
-    archive, backup, compact, erase, genesis, log, projection, recover, resolve, restore, serve,
-    verify,
+    archive, backup, compact, define, erase, genesis, log, projection, recover, resolve, restore,
+    serve, verify,
 };
 
 fn main() -> ExitCode {
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Backup(args) => backup::run(&args),
         Command::Restore(args) => restore::run(&args),
         Command::Recover(args) => recover::run(&args),
+        Command::Define(args) => define::run(&args),
         Command::Erase(args) => erase::run(&args),
         Command::Resolve(args) => resolve::run(&args),
         Command::Compact(args) => compact::run(&args),

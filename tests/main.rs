@@ -21,6 +21,7 @@ mod backfill;
 mod backup;
 mod bad_input;
 mod config;
+mod define_example;
 mod define_kinds;
 mod define_projection;
 mod define_trigger;

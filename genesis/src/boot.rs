@@ -1,7 +1,7 @@
 //! First boot: the bundle takes effect, the instance actor comes to be, and the runtime verbs
 //! are published into the log. Every step is unique by a once key, so boot can be repeated.
 
-use fedsx_kernel::log::Once;
+use fedsx_kernel::log::{Once, Stream};
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::rules::Hosted;
 use fedsx_kernel::{Kernel, Publish};
@@ -38,7 +38,23 @@ pub async fn boot(kernel: &Kernel, bundle: &Verified) -> Result<(), Refusal> {
     Ok(())
 }
 
-async fn activate(kernel: &Kernel, bundle: &Verified) -> Result<(), Refusal> {
+/// Changes an empty admission state as the first boot does, for trials: what the bundle defines is
+/// in force, nobody exists.
+pub fn assume(
+    rules: &crate::GenesisRules,
+    base: &fedsx_kernel::Base,
+    state: &mut dyn fedsx_kernel::state::State,
+    bundle: &Verified,
+) -> Result<(), Refusal> {
+    rules.assume_record(base, state, Stream::Local, activation(bundle))?;
+    for entry in &bundle.runtime {
+        rules.assume(base, state, &entry.definition)?;
+    }
+    Ok(())
+}
+
+/// The record by which a bundle takes effect.
+fn activation(bundle: &Verified) -> Map<String, Value> {
     let definitions: Map<String, Value> = bundle
         .definitions
         .iter()
@@ -56,6 +72,11 @@ async fn activate(kernel: &Kernel, bundle: &Verified) -> Result<(), Refusal> {
         "object".into(),
         json!({ "bundle": bundle.cid.to_string(), "definitions": definitions }),
     );
+    content
+}
+
+async fn activate(kernel: &Kernel, bundle: &Verified) -> Result<(), Refusal> {
+    let content = activation(bundle);
     let once = Once { key: format!("genesis\n{}", bundle.cid), fingerprint: None };
     kernel.record(content, Some(once)).await.map(|_| ())
 }

@@ -14,6 +14,7 @@ mod prepare;
 mod references;
 mod shape;
 mod subscriptions;
+mod trial;
 
 use fedsx_kernel::activity::id_of;
 use fedsx_kernel::address::origin_of;

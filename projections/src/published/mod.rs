@@ -8,7 +8,7 @@ mod keeper;
 
 use std::sync::Arc;
 
-use fedsx_genesis::definition::Kind;
+use fedsx_genesis::definition::{Definition, DefinitionError, Kind};
 use fedsx_genesis::published::{Projection, Seen, Sight};
 use fedsx_genesis::registry::{self, InForce};
 use fedsx_genesis::script::Scripts;
@@ -181,6 +181,15 @@ pub fn published(
         }
     }
     Ok(folds)
+}
+
+/// The fold of a definition over what anyone may read, to try it on a log.
+///
+/// # Errors
+/// Where the definition is of no projection, or cannot be run.
+pub fn trial(definition: &Definition, scripts: &Scripts) -> Result<PublishedFold, DefinitionError> {
+    let projection = Projection::read(definition, scripts)?;
+    Ok(PublishedFold::new(definition.name().to_owned(), *definition.cid(), projection, None))
 }
 
 /// Who put a definition into force.
