@@ -5,9 +5,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use fedsx::node::verified_genesis;
@@ -20,11 +20,16 @@ use fedsx_kernel::proof::{self, SignOptions};
 use fedsx_kernel::rules::{Direction, Rules};
 use fedsx_kernel::runtime::Runtime;
 use fedsx_kernel::{Activity, ActorName, Base, KernelOptions};
-use fedsx_projections::{Context, builtin, rebuild_digest};
+use fedsx_projections::digest::rebuild;
+use fedsx_projections::{Context, Projections, builtin};
 use serde_json::{Map, Value, json};
 
 /// Appends that wait for their commit at once.
 const IN_FLIGHT: usize = 1024;
+/// Records read at once.
+const PAGE: usize = 512;
+/// Records that are folded in memory.
+const IN_MEMORY: usize = 20_000;
 
 struct Author {
     name: ActorName,
@@ -42,6 +47,55 @@ struct Bench {
     payload_bytes: u64,
 }
 
+/// Times a part, by the clock and by the processor: on a machine that others use, too, the second
+/// tells more.
+struct Timer {
+    wall: Instant,
+    cpu: f64,
+}
+
+impl Timer {
+    fn start() -> Self {
+        Self { wall: Instant::now(), cpu: cpu_seconds() }
+    }
+
+    /// Per second of the clock, and microseconds of processor for each.
+    #[allow(clippy::cast_precision_loss, reason = "counts are small")]
+    fn rates(&self, count: u64) -> (f64, f64) {
+        let count = count.max(1) as f64;
+        (count / self.wall.elapsed().as_secs_f64(), (cpu_seconds() - self.cpu) * 1e6 / count)
+    }
+}
+
+/// What this process and its threads used so far, in seconds.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    // utime and stime, in hundredths of a second on Linux.
+    fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+/// Resident memory, in MiB.
+fn resident_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
+
+/// Bytes that the files below a directory take on the device.
+fn disk_bytes(directory: &Path) -> u64 {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let Ok(metadata) = entry.metadata() else { continue };
+        bytes += if metadata.is_dir() {
+            disk_bytes(&entry.path())
+        } else {
+            std::os::unix::fs::MetadataExt::blocks(&metadata) * 512
+        };
+    }
+    bytes
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
@@ -51,64 +105,132 @@ async fn main() -> Result<()> {
     let base: Base = "http://localhost:9900".parse()?;
     fedsx::data::prepare(&directory)?;
     fedsx::data::settle_base(&directory, &base)?;
-    let runtime = Runtime::system();
     let storage: Arc<dyn Storage> = Arc::new(SledStorage::open(&directory)?);
-    let options = KernelOptions::new(base.clone());
-    let rules = Arc::new(GenesisRules::new(base.clone(), options.instance.clone()));
-    let log_options =
-        LogOptions { head_directory: Some(directory.clone()), ..LogOptions::default() };
-    let log = Log::open(storage.clone(), rules.clone(), runtime.clone(), &log_options)?;
-    activate(&log, &options, &runtime).await?;
-    let mut bench = Bench { log, rules, runtime, base, payload_bytes: 0 };
-
-    let mut authors = Vec::new();
-    for number in 0..actors {
-        authors.push(bench.create(number).await?);
-    }
-    let mut waiting: Vec<Pending> = Vec::new();
-    let (mut from, mut start) = (0, Instant::now());
-    let mut first_rate = 0.0;
-    for number in 0..activities {
-        let count = authors.len().max(1);
-        let index = usize::try_from(number)? % count;
-        let author = authors.get_mut(index).context("no author")?;
-        waiting.push(bench.note(author, number)?);
-        if waiting.len() >= IN_FLIGHT {
-            for pending in waiting.drain(..) {
-                pending.committed().await?;
-            }
-        }
-        let done = number + 1;
-        if done == 10_000 || done % 100_000 == 0 || done == activities {
-            for pending in waiting.drain(..) {
-                pending.committed().await?;
-            }
-            #[allow(clippy::cast_precision_loss)]
-            let rate = (done - from) as f64 / start.elapsed().as_secs_f64();
-            if done == 10_000 {
-                first_rate = rate;
-            }
-            let ratio = if first_rate > 0.0 { rate / first_rate } else { 1.0 };
-            println!("append up_to={done} per_second={rate:.0} of_first={ratio:.2}");
-            (from, start) = (done, Instant::now());
-        }
-    }
-    let head = bench.log.head();
+    let mut bench = Bench::open(&directory, &storage, &base).await?;
+    bench.fill(&directory, activities, actors).await?;
+    bench.in_memory()?;
+    bench.stored(&storage).await?;
+    bench.log.close().await;
     println!(
-        "entries={head} commits={} payload_bytes={}",
-        bench.log.commits(),
+        "disk store_bytes={} projections_bytes={} payload_bytes={}",
+        disk_bytes(&directory.join("store")),
+        disk_bytes(&directory.join("projections")),
         bench.payload_bytes
     );
-    let context = Context { base: bench.base.clone() };
-    for fold in builtin() {
-        let start = Instant::now();
-        let digest = rebuild_digest(&bench.log, fold.as_ref(), &context)?;
-        #[allow(clippy::cast_precision_loss)]
-        let rate = digest.global_seq as f64 / start.elapsed().as_secs_f64();
-        println!("rebuild {} per_second={rate:.0} entries={}", fold.name(), digest.entries);
-    }
-    bench.log.close().await;
     Ok(())
+}
+
+impl Bench {
+    async fn open(directory: &Path, storage: &Arc<dyn Storage>, base: &Base) -> Result<Self> {
+        let runtime = Runtime::system();
+        let options = KernelOptions::new(base.clone());
+        let rules = Arc::new(GenesisRules::new(base.clone(), options.instance.clone()));
+        let log_options =
+            LogOptions { head_directory: Some(directory.to_owned()), ..LogOptions::default() };
+        let log = Log::open(storage.clone(), rules.clone(), runtime.clone(), &log_options)?;
+        activate(&log, &options, &runtime).await?;
+        Ok(Self { log, rules, runtime, base: base.clone(), payload_bytes: 0 })
+    }
+
+    /// Appends everything, and tells the rate of each part.
+    async fn fill(&mut self, directory: &Path, activities: u64, actors: usize) -> Result<()> {
+        let mut authors = Vec::new();
+        for number in 0..actors {
+            authors.push(self.create(number).await?);
+        }
+        let mut waiting: Vec<Pending> = Vec::new();
+        let (mut from, mut timer, mut first) = (0, Timer::start(), None);
+        for number in 0..activities {
+            let index = usize::try_from(number)? % authors.len().max(1);
+            let author = authors.get_mut(index).context("no author")?;
+            waiting.push(self.note(author, number)?);
+            let done = number + 1;
+            let told = done == 10_000 || done % 100_000 == 0 || done == activities;
+            if waiting.len() >= IN_FLIGHT || told {
+                for pending in waiting.drain(..) {
+                    pending.committed().await?;
+                }
+            }
+            if told {
+                let (rate, cpu) = timer.rates(done - from);
+                let (first_rate, first_cpu) = *first.get_or_insert((rate, cpu));
+                let disk = disk_bytes(&directory.join("store"));
+                println!(
+                    "append up_to={done} per_second={rate:.0} of_first={:.2} cpu_us={cpu:.0} \
+                     cpu_of_first={:.2} disk_bytes={disk} of_payload={:.2} resident_mib={}",
+                    rate / first_rate,
+                    cpu / first_cpu,
+                    ratio(disk, self.payload_bytes),
+                    resident_mib()
+                );
+                (from, timer) = (done, Timer::start());
+            }
+        }
+        println!(
+            "entries={} commits={} payload_bytes={}",
+            self.log.head(),
+            self.log.commits(),
+            self.payload_bytes
+        );
+        Ok(())
+    }
+
+    /// Reads everything, and folds each projection in memory over a part of the log.
+    fn in_memory(&self) -> Result<()> {
+        let timer = Timer::start();
+        let mut after = 0;
+        while let Some(last) = self.log.sweep(after, PAGE)?.last() {
+            after = last.entry.global_seq;
+        }
+        let (rate, cpu) = timer.rates(after);
+        println!("read per_second={rate:.0} cpu_us={cpu:.1}");
+        let records = self.log.sweep(0, IN_MEMORY)?;
+        let context = Context { base: self.base.clone() };
+        for fold in builtin() {
+            let timer = Timer::start();
+            let digest = rebuild(fold.as_ref(), &context, |after| {
+                let from = usize::try_from(after).unwrap_or(usize::MAX);
+                let page = records.iter().skip(from).take(PAGE);
+                Ok(page.cloned().collect())
+            })?;
+            let (rate, cpu) = timer.rates(digest.global_seq);
+            println!(
+                "fold {} per_second={rate:.0} cpu_us={cpu:.1} rows={}",
+                fold.name(),
+                digest.entries
+            );
+        }
+        Ok(())
+    }
+
+    /// Folds the log into all stored projections at once, from nothing, as a start does.
+    async fn stored(&self, storage: &Arc<dyn Storage>) -> Result<()> {
+        let (head, timer) = (self.log.head(), Timer::start());
+        let projections = Projections::open(
+            storage.projections(),
+            self.log.clone(),
+            self.runtime.clone(),
+            Context { base: self.base.clone() },
+            builtin(),
+        )
+        .await?;
+        while !projections.caught_up() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let (rate, cpu) = timer.rates(head);
+        println!(
+            "rebuild all={} per_second={rate:.0} cpu_us={cpu:.1} resident_mib={}",
+            builtin().len(),
+            resident_mib()
+        );
+        projections.shutdown().await;
+        Ok(())
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "two figures are shown of it")]
+fn ratio(bytes: u64, of: u64) -> f64 {
+    bytes as f64 / of.max(1) as f64
 }
 
 async fn activate(log: &Log, options: &KernelOptions, runtime: &Runtime) -> Result<()> {

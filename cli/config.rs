@@ -72,6 +72,10 @@ pub struct ServeArgs {
     /// only where a Delete of an actor here asks for it, and on request.
     #[arg(long, env = "FEDSX_ERASE_ON_DELETE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub erase_on_delete: Option<bool>,
+    /// Whether what is stored is compressed; false takes about twice the disk and less time
+    /// [default: true].
+    #[arg(long, env = "FEDSX_STORE_COMPRESSION", value_name = "BOOL")]
+    pub store_compression: Option<bool>,
     /// A genesis bundle in place of the built-in one.
     #[arg(long, env = "FEDSX_GENESIS", value_name = "DIR")]
     pub genesis: Option<PathBuf>,
@@ -113,6 +117,7 @@ struct FileConfig {
     epoch: Option<u64>,
     disk_reserve: Option<String>,
     erase_on_delete: Option<bool>,
+    store_compression: Option<bool>,
     genesis: Option<PathBuf>,
     log: Option<String>,
     log_format: Option<LogFormat>,
@@ -151,6 +156,8 @@ pub struct ServeConfig {
     pub disk_reserve_bytes: Option<u64>,
     /// Whether every Delete of an object erases its content.
     pub erase_on_delete: bool,
+    /// Whether what is stored is compressed.
+    pub store_compression: bool,
     /// A bundle in place of the built-in one.
     pub genesis: Option<PathBuf>,
     /// What is logged.
@@ -224,6 +231,7 @@ impl ServeArgs {
                 .map(bytes)
                 .transpose()?,
             erase_on_delete: self.erase_on_delete.or(file.erase_on_delete).unwrap_or(false),
+            store_compression: self.store_compression.or(file.store_compression).unwrap_or(true),
             genesis: self.genesis.or(file.genesis),
             log: self.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_format: self.log_format.or(file.log_format).unwrap_or_default(),

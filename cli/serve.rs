@@ -63,6 +63,7 @@ async fn serve(config: ServeConfig) -> Result<()> {
     let runtime = Runtime::system();
     let storage = {
         let (directory, mut options) = (config.data.clone(), SledOptions::default());
+        options.compress = config.store_compression;
         options.reserve_bytes = config.disk_reserve_bytes.unwrap_or(options.reserve_bytes);
         runtime.run(move || SledStorage::open_with(&directory, options)).await??
     };

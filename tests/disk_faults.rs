@@ -58,8 +58,15 @@ impl Drop for SmallDisk {
 }
 
 fn with_reserve(reserve: &str) -> Spec {
-    let mut spec = Spec::default();
+    let mut spec = uncompressed();
     spec.args.extend(["--disk-reserve".into(), reserve.into()]);
+    spec
+}
+
+/// What is published takes as much of the disk as it seems to.
+fn uncompressed() -> Spec {
+    let mut spec = Spec::default();
+    spec.args.extend(["--store-compression".into(), "false".into()]);
     spec
 }
 
@@ -311,7 +318,7 @@ fn recover(from: &Path, to: &Path) -> (Ended, Value) {
 
 /// An instance with something of everything, over two starts; what alice published.
 fn lived_in() -> (tempfile::TempDir, Vec<Value>) {
-    let mut node = Node::start();
+    let mut node = uncompressed().start();
     let peer = Peer::start();
     let mallory = peer.actor("mallory");
     node.create("alice");

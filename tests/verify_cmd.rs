@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::support::node::{Ended, Node, command, run_to_end, verify};
+use crate::support::node::{Ended, Node, Spec, command, run_to_end, verify};
 use crate::support::{Peer, Sign};
 
 /// Every kind of entry: own, local recipients, foreign with and without proof, unknown, deleted.
 fn mixed() -> tempfile::TempDir {
-    let mut node = Node::start();
+    let mut spec = Spec::default();
+    // Texts are looked for in the files.
+    spec.args.extend(["--store-compression".into(), "false".into()]);
+    let mut node = spec.start();
     node.create("alice");
     node.create("bob");
     node.follow("alice", &node.actor("bob"));

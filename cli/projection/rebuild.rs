@@ -74,7 +74,7 @@ fn offline(directory: &Path, name: Option<&str>) -> Result<Vec<Outcome>> {
         let table = storage.projections();
         let rebuilt = rebuild_stored(table, source, fold, &context, &mut |at| bar.set(at))
             .with_context(|| format!("rebuilding {name}"))?;
-        storage.sync()?;
+        storage.settle()?;
         let digests = serde_json::to_value(&rebuilt)?;
         outcomes.push(Outcome { name, is_same: rebuilt.is_same(), digests });
     }

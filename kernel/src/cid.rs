@@ -54,6 +54,13 @@ impl Cid {
         cid::Cid::try_from(bytes).map_err(|e| CidError(e.to_string())).and_then(Self::checked)
     }
 
+    /// The CID with this blake3 hash, of 32 bytes.
+    pub fn from_digest(digest: &[u8]) -> Result<Self, CidError> {
+        let wrong = || CidError(format!("{} bytes are no blake3 hash", digest.len()));
+        let hash = Multihash::<64>::wrap(BLAKE3, digest).map_err(|_| wrong())?;
+        if digest.len() == 32 { Ok(Self(cid::Cid::new_v1(DAG_CBOR, hash))) } else { Err(wrong()) }
+    }
+
     fn checked(cid: cid::Cid) -> Result<Self, CidError> {
         let ours = cid.version() == cid::Version::V1
             && cid.codec() == DAG_CBOR

@@ -63,7 +63,7 @@ impl Folding<'_> {
         let committed = TableState::new(self.table.clone(), self.fold.name(), self.build);
         let mut batch = Overlay::new(&committed);
         let mut aside = BTreeMap::new();
-        let records = self.source.records(checkpoint.global_seq, limit)?;
+        let records = self.source.page(checkpoint.global_seq, limit)?;
         if records.is_empty() {
             return Err(StoreError::Damaged {
                 place: format!("entry {}", checkpoint.global_seq.saturating_add(1)),
@@ -71,10 +71,10 @@ impl Folding<'_> {
             }
             .into());
         }
-        for record in records {
+        for record in records.iter() {
             let (source, table) = (self.source, &**self.table);
             let mut before = Before { source, table, layout: &layout, batch: &aside };
-            let effect = step(self.fold, self.context, &batch, &mut before, &record)?;
+            let effect = step(self.fold, self.context, &batch, &mut before, record)?;
             let seq = record.entry.global_seq;
             if let Some(changes) = changes.as_mut().filter(|_| !effect.writes.is_empty())
                 && changes.wants(seq)

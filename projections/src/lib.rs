@@ -18,6 +18,7 @@ pub mod folds;
 mod in_memory;
 mod layout;
 mod offline;
+mod pages;
 pub mod published;
 pub mod query;
 mod reader;

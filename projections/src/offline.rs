@@ -10,7 +10,7 @@ use crate::source::Source;
 
 /// Builds the state of a projection anew from the log, beside what is stored, and puts it in its
 /// place. `progress` is told the position from time to time. Blocks; what was written is durable
-/// after the storage was synced. Interrupted, it goes on where it stopped, or in the next server.
+/// after the storage was settled. Interrupted, it goes on where it stopped, or in the next server.
 ///
 /// # Errors
 /// Where log or table cannot be read, or the table cannot be written.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use fedsx_kernel::log::{Log, LogStore, Record, StoreError};
+use fedsx_kernel::activity::{ActivityError, Body};
+use fedsx_kernel::log::{Entry, Log, LogStore, Record, StoreError};
 use fedsx_kernel::{Activity, Cid};
 
 /// Records in the order of the log. All methods block.
@@ -18,6 +19,14 @@ pub trait Source: Send + Sync + 'static {
     /// # Errors
     /// Where the log cannot be read or is damaged.
     fn records(&self, after: u64, limit: usize) -> Result<Vec<Record>, StoreError>;
+
+    /// The same for folding: what several projections fold is read once where that is possible.
+    ///
+    /// # Errors
+    /// Where the log cannot be read or is damaged.
+    fn page(&self, after: u64, limit: usize) -> Result<Arc<[Record]>, StoreError> {
+        self.records(after, limit).map(Into::into)
+    }
 
     /// The body that stands at a position.
     ///
@@ -65,17 +74,15 @@ impl Source for StoreSource {
     }
 
     fn records(&self, after: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
-        let read = |entry: fedsx_kernel::log::Entry| {
-            let damaged = |reason: String| StoreError::Damaged {
+        let read = |(entry, body): (Entry, Body)| {
+            let damaged = |e: ActivityError| StoreError::Damaged {
                 place: format!("entry {}", entry.global_seq),
-                reason,
+                reason: e.to_string(),
             };
-            let body = self.0.body(&entry.cid)?;
-            let body = body.ok_or_else(|| damaged(format!("the body {} is missing", entry.cid)))?;
-            let activity = Activity::from_body(&body).map_err(|e| damaged(e.to_string()))?;
+            let activity = Activity::from_body(&body).map_err(damaged)?;
             Ok(Record { entry, activity: Arc::new(activity) })
         };
-        self.0.read(after, limit)?.into_iter().map(read).collect()
+        self.0.read_whole(after, limit)?.into_iter().map(read).collect()
     }
 
     fn cid_at(&self, global_seq: u64) -> Result<Option<Cid>, StoreError> {

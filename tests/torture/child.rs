@@ -169,13 +169,21 @@ impl Child {
         Ok(())
     }
 
-    /// Values that sled would not keep in its database file, where alone they are synced.
+    /// Values that sled would not keep in its database files, where alone they are synced.
     pub fn blobs(&self) -> Result<Vec<PathBuf>> {
-        match fs::read_dir(self.data().join("store/blobs")) {
-            Ok(entries) => Ok(entries.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(e) => Err(e.into()),
+        let mut found = Vec::new();
+        for blobs in ["store/blobs", "projections/blobs"] {
+            match fs::read_dir(self.data().join(blobs)) {
+                Ok(entries) => {
+                    for entry in entries {
+                        found.push(entry?.path());
+                    }
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e.into()),
+            }
         }
+        Ok(found)
     }
 
     /// The last lines of the log.

@@ -1,6 +1,7 @@
-//! The store alone in a storm: a process appends to the log and pours rows into the projections'
-//! table, as a rebuild does, and is killed and cut off from power every few hundred milliseconds.
-//! Far more passes through the store between two cuts than an instance would write.
+//! The store alone in a storm: a process appends to the log and pours rows into the tables of
+//! ledgers and projections, as a rebuild does, and is killed and cut off from power every few
+//! hundred milliseconds. Far more passes through the store between two cuts than an instance would
+//! write.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -15,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use fedsx_kernel::Activity;
 use fedsx_kernel::log::{
-    Batch, Entry, Head, HeadFile, LogStore, Meta, SledStorage, Storage, Stream, Table,
+    Batch, Entry, Head, HeadFile, LogStore, Meta, SledOptions, SledStorage, Storage, Stream, Table,
 };
 use serde_json::{Map, json};
 
@@ -135,19 +136,23 @@ fn storm(
 /// In the child: checks everything, then writes until it is killed.
 pub fn pour(data: &Path, seed: u64) -> Result<()> {
     let dice = Dice::new(seed);
-    let storage = SledStorage::open(data)?;
-    let (log, table) = (storage.log(), storage.projections());
-    let head = check(&*log, &*table)?;
+    let options = SledOptions { compress: dice.percent(50), ..SledOptions::default() };
+    let storage = SledStorage::open_with(data, options)?;
+    let (log, tables) = (storage.log(), [storage.ledgers(), storage.projections()]);
+    let head = check(&*log, &tables)?;
     storage.check()?;
     say("whole", head)?;
-    let (pouring, heavy) = (dice.fork(), dice.percent(60));
+    let heavy = dice.percent(60);
     // While a projection is rebuilt, nothing may be appended, and so nothing synced, for long.
     let rebuilding = heavy && dice.percent(50);
-    thread::spawn(move || {
-        let Err(error) = pour_rows(&*table, &pouring, heavy);
-        eprintln!("the table: {error:#}");
-        std::process::exit(2);
-    });
+    for table in tables {
+        let pouring = dice.fork();
+        thread::spawn(move || {
+            let Err(error) = pour_rows(&*table, &pouring, heavy);
+            eprintln!("the table: {error:#}");
+            std::process::exit(2);
+        });
+    }
     let mut head = head;
     let heads = HeadFile::new(data);
     loop {
@@ -211,8 +216,8 @@ fn batch(dice: &Dice, log: &dyn LogStore, head: u64) -> Result<Batch> {
     Ok(batch)
 }
 
-/// Reads the whole log and the whole table.
-fn check(log: &dyn LogStore, table: &dyn Table) -> Result<u64> {
+/// Reads the whole log and the whole tables.
+fn check(log: &dyn LogStore, tables: &[Arc<dyn Table>]) -> Result<u64> {
     let head = log.head()?;
     let mut after = 0;
     loop {
@@ -234,6 +239,14 @@ fn check(log: &dyn LogStore, table: &dyn Table) -> Result<u64> {
     if after != head {
         bail!("the head is {head}, the last entry {after}");
     }
+    for table in tables {
+        check_rows(&**table)?;
+    }
+    Ok(head)
+}
+
+/// Every group of rows is there as it was written at once, or not at all.
+fn check_rows(table: &dyn Table) -> Result<()> {
     for group in 0..GROUPS {
         let rows = table.scan(&group.to_be_bytes(), None, 16)?;
         let versions: Vec<u64> = rows.iter().filter_map(|(_, value)| version(value)).collect();
@@ -242,7 +255,7 @@ fn check(log: &dyn LogStore, table: &dyn Table) -> Result<u64> {
             bail!("group {group} of the table was not written at once: {versions:?}");
         }
     }
-    Ok(head)
+    Ok(())
 }
 
 fn row_key(group: u64, row: u64) -> Vec<u8> {

@@ -13,7 +13,7 @@ use super::group::{Append, Appended};
 use super::head::HeadFile;
 use super::store::{LogStore, Storage, StoreError};
 use super::writer::{Request, Writer};
-use crate::activity::Activity;
+use crate::activity::{Activity, Body};
 use crate::cid::Cid;
 use crate::rules::Rules;
 use crate::runtime::Runtime;
@@ -200,6 +200,17 @@ impl Log {
         entries.into_iter().map(|entry| self.record(entry)).collect()
     }
 
+    /// The same for whoever reads the log from end to end: bodies are read in the order of the
+    /// log, and not kept in memory for others.
+    pub fn sweep(&self, after: u64, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let whole = self.inner.store.read_whole(after, limit)?;
+        let record = |(entry, body): (Entry, Body)| {
+            let activity = Arc::new(decoded(&entry.cid, &body)?);
+            Ok(Record { entry, activity })
+        };
+        whole.into_iter().map(record).collect()
+    }
+
     /// Up to `limit` records of a stream from a position on.
     pub fn stream(
         &self,
@@ -231,16 +242,7 @@ impl Log {
     /// Reads a body from the store, and keeps it.
     fn read(&self, cid: &Cid) -> Result<Option<Arc<Activity>>, StoreError> {
         let Some(body) = self.inner.store.body(cid)? else { return Ok(None) };
-        let activity = Activity::from_body(&body).map_err(|e| StoreError::Damaged {
-            place: format!("body {cid}"),
-            reason: e.to_string(),
-        })?;
-        if activity.cid() != cid {
-            return Err(StoreError::Damaged {
-                place: format!("body {cid}"),
-                reason: format!("its hash is {}", activity.cid()),
-            });
-        }
+        let activity = decoded(cid, &body)?;
         let activity = Arc::new(activity);
         self.inner.cache.insert(*cid, activity.clone());
         Ok(Some(activity))
@@ -261,10 +263,18 @@ impl Log {
     }
 
     fn record(&self, entry: Entry) -> Result<Record, StoreError> {
-        let activity = self.activity(&entry.cid)?.ok_or_else(|| StoreError::Damaged {
-            place: format!("entry {}", entry.global_seq),
-            reason: format!("the body {} is missing", entry.cid),
-        })?;
+        let activity = self.activity(&entry.cid)?.ok_or_else(|| StoreError::no_body(&entry))?;
         Ok(Record { entry, activity })
+    }
+}
+
+/// The activity of a body that was stored under a CID.
+fn decoded(cid: &Cid, body: &Body) -> Result<Activity, StoreError> {
+    let damaged = |reason: String| StoreError::Damaged { place: format!("body {cid}"), reason };
+    let activity = Activity::from_body(body).map_err(|e| damaged(e.to_string()))?;
+    if activity.cid() == cid {
+        Ok(activity)
+    } else {
+        Err(damaged(format!("its hash is {}", activity.cid())))
     }
 }

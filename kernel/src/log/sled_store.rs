@@ -1,26 +1,33 @@
 //! The embedded default: sled.
 //!
-//! One tree holds the log, one the projections, one the ledgers; [`rows`] says how values of any
-//! size stand in them. Keys of the log's tree start with a byte that says what they hold:
+//! One database holds a tree for the log and one for the ledgers; the projections have a database
+//! of their own ([`derived`]). [`rows`] says how values of any size stand in them. Keys of the
+//! log's tree start with a byte that says what they hold:
 //!
 //! | key | value |
 //! |---|---|
-//! | `e` global_seq | entry (CBOR) |
+//! | `e` global_seq | entry ([`entries`]) |
+//! | `d` global_seq of its first entry | body (CBOR) |
 //! | `s` stream `\0` stream_seq | global_seq |
-//! | `n` stream | length of the stream |
-//! | `u` stream `\0` hash | stream_seq |
 //! | `f` hash | global_seq of the first entry |
-//! | `b` hash | body (CBOR) |
+//! | `u` stream `\0` hash | stream_seq, where that is not of the first entry |
 //! | `i` blake3 of a foreign id | hash |
 //! | `o` blake3 of a once key | once value (CBOR) |
 //! | `a` key | admission state (DAG-CBOR) |
 //!
+//! Most of an append goes to the end of `e` and `d`: what is written at random places is small.
+//! Format 1, whose rows are still read, had bodies at `b` hash, a `u` for every entry, and the
+//! length of each stream at `n`.
+//!
 //! sled's `flush` does not sync the device, so [`Storage::sync`] does, on the database file itself.
 //! What sled does at its start with a file that is damaged is told in [`inspect`].
 
+mod codec;
 mod compact;
 mod core;
+mod derived;
 mod device;
+mod entries;
 mod errors;
 mod inspect;
 mod keys;
@@ -32,7 +39,7 @@ mod salvage;
 mod state;
 mod table;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,6 +49,7 @@ pub use opening::{FORMAT, OpenError};
 pub use salvage::{FirstDamage, Salvage, SalvageError, Salvaged, StreamKept};
 
 use self::core::Core;
+use self::derived::Derived;
 use self::log::SledLog;
 use self::rows::{Rows, Space};
 use self::table::SledTable;
@@ -55,8 +63,10 @@ pub struct SledOptions {
     /// What is kept free on the disk, in bytes: appends that would use it are refused before
     /// anything of them is written, and go on when there is room again. 0 turns that off.
     pub reserve_bytes: u64,
-    /// Page cache of sled, in bytes.
+    /// Page cache of sled, in bytes; half of it is for the projections.
     pub cache_bytes: u64,
+    /// Whether new values are made shorter, at some cost in time; both kinds are always read.
+    pub compress: bool,
     /// The device.
     pub device: Arc<dyn Device>,
 }
@@ -66,6 +76,7 @@ impl Default for SledOptions {
         Self {
             reserve_bytes: 64 * 1024 * 1024,
             cache_bytes: 32 * 1024 * 1024,
+            compress: true,
             device: Arc::new(Disk),
         }
     }
@@ -76,7 +87,7 @@ pub struct SledStorage {
     core: Arc<Core>,
     gate: Arc<Gate>,
     log: Arc<SledLog>,
-    projections: Arc<SledTable>,
+    projections: Arc<Derived>,
     ledgers: Arc<SledTable>,
 }
 
@@ -97,13 +108,10 @@ impl SledStorage {
         fs::create_dir_all(directory).map_err(opening::io_at(directory))?;
         compact::settle(directory).map_err(opening::io_at(directory))?;
         let store = directory.join("store");
-        opening::check_format(directory, &store)?;
         opening::check_unused(directory, &store)?;
-        let config = sled::Config::new()
-            .path(&store)
-            .cache_capacity(options.cache_bytes)
-            .flush_every_ms(None);
-        let db = opening::open(directory, &store, &config)?;
+        opening::check_format(directory, &store)?;
+        let config = opening::config(&store, &options);
+        let db = opening::open(directory, &store, &config, opening::noted(directory)?)?;
         opening::sync_files(directory, &store)?;
         compact::tidy(directory).map_err(opening::io_at(directory))?;
         opening::guarded(directory, || {
@@ -120,28 +128,25 @@ impl SledStorage {
         config: sled::Config,
         options: SledOptions,
     ) -> Result<Self, OpenError> {
-        let path = store.join("db");
-        let file = OpenOptions::new().read(true).write(true).open(&path);
-        // What an earlier process left unsynced counts as durable from here on.
-        let file = file.and_then(|file| file.sync_all().map(|()| file));
-        let file = file.map_err(opening::io_at(&path))?;
-        let gate = Arc::new(Gate::default());
+        let file = opening::file(store)?;
+        let (gate, pack) = (Arc::new(Gate::default()), options.compress);
         let rows = |name: &str, part: Part, space: Space| {
             let tree = db.open_tree(name).map_err(errors::read_error);
             tree.and_then(|tree| {
-                Rows::open(Tracked::new(tree, part, gate.clone()), space, config.clone())
+                Rows::open(Tracked::new(tree, part, gate.clone()), space, pack, config.clone())
             })
             .map_err(|e| OpenError::reading(directory, e))
         };
         let log = rows("log", Part::Log, Space::LOG)?;
-        let projections = rows("projections", Part::Projections, Space::PROJECTIONS)?;
+        derived::leave(&db).map_err(|e| OpenError::reading(directory, e))?;
+        let projections = Derived::open(directory, &options)?;
         let ledgers = rows("ledgers", Part::Ledgers, Space::LEDGERS)?;
         let SledOptions { reserve_bytes, device, .. } = options;
         let core = Core::start(db, config, file, store, device, reserve_bytes);
         let log = SledLog::open(core.clone(), log);
         Ok(Self {
             log: Arc::new(log.map_err(|e| OpenError::reading(directory, e))?),
-            projections: Arc::new(SledTable { core: core.clone(), rows: projections }),
+            projections: Arc::new(projections),
             ledgers: Arc::new(SledTable { core: core.clone(), rows: ledgers }),
             core,
             gate,
@@ -186,8 +191,8 @@ impl SledStorage {
     /// # Errors
     /// The first place that cannot be read.
     pub fn check(&self) -> Result<u64, StoreError> {
-        let all = [self.log.rows(), &self.projections.rows, &self.ledgers.rows];
-        all.into_iter().map(Rows::check).sum()
+        let own = Rows::check(self.log.rows())? + Rows::check(&self.ledgers.rows)?;
+        Ok(own + self.projections.check()?)
     }
 
     /// See [`Storage::backup`].
@@ -231,6 +236,9 @@ impl SledStorage {
         if let Some(head) = &head {
             HeadFile::new(directory).write(head)?;
         }
+        drop(target);
+        // Made as any store is opened; the next one makes it again.
+        derived::remove(directory).map_err(|e| StoreError::Io(errors::io_failure(&e)))?;
         for place in [directory.join("store"), directory.to_owned()] {
             File::open(place)
                 .and_then(|place| place.sync_all())
@@ -259,6 +267,13 @@ impl Storage for SledStorage {
 
     fn failure(&self) -> Option<String> {
         self.core.failure()
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        // Where one takes no more writes, the other still may.
+        let own = self.core.sync();
+        let derived = self.projections.sync();
+        own.and(derived)
     }
 
     fn backup(

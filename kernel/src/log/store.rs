@@ -38,6 +38,16 @@ pub enum StoreError {
     Poisoned(String),
 }
 
+impl StoreError {
+    /// The body of an entry is not there.
+    pub(crate) fn no_body(entry: &Entry) -> Self {
+        Self::Damaged {
+            place: format!("entry {}", entry.global_seq),
+            reason: format!("the body {} is missing", entry.cid),
+        }
+    }
+}
+
 /// What a once key was used for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OnceValue {
@@ -76,6 +86,14 @@ pub trait LogStore: Send + Sync + 'static {
     fn head(&self) -> Result<u64, StoreError>;
     /// Up to `limit` entries with `global_seq` above `after`.
     fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, StoreError>;
+    /// The same with their bodies, for whoever reads the log from end to end.
+    fn read_whole(&self, after: u64, limit: usize) -> Result<Vec<(Entry, Body)>, StoreError> {
+        let with_body = |entry: Entry| match self.body(&entry.cid)? {
+            Some(body) => Ok((entry, body)),
+            None => Err(StoreError::no_body(&entry)),
+        };
+        self.read(after, limit)?.into_iter().map(with_body).collect()
+    }
     /// Up to `limit` entries of a stream from a position on.
     fn read_stream(
         &self,
@@ -120,7 +138,8 @@ pub trait Table: Send + Sync + 'static {
         before: Option<&[u8]>,
         limit: usize,
     ) -> Result<Pairs, StoreError>;
-    /// Applies all writes or none. Durable after the next [`Storage::sync`].
+    /// Applies all writes or none. Ledgers are durable after the next [`Storage::sync`],
+    /// projections after [`Storage::settle`]; a crash before takes the last writes back.
     fn apply(&self, writes: Vec<TableWrite>) -> Result<(), StoreError>;
 }
 
@@ -132,11 +151,16 @@ pub trait Storage: Send + Sync + 'static {
     fn projections(&self) -> Arc<dyn Table>;
     /// The table for ledgers: keys, tokens, delivery queues and attempts, caches.
     fn ledgers(&self) -> Arc<dyn Table>;
-    /// Makes every write so far durable. Only the log's writer calls this.
+    /// Makes every write to log and ledgers so far durable. Only the log's writer calls this.
     fn sync(&self) -> Result<(), StoreError>;
     /// Why no more writes are taken until a restart, where one failed.
     fn failure(&self) -> Option<String> {
         None
+    }
+    /// Makes every write so far durable, those to projections too, which otherwise become so now
+    /// and then: what a crash takes back of them is folded again. For the end of a process.
+    fn settle(&self) -> Result<(), StoreError> {
+        self.sync()
     }
     /// Copies log, admission state and ledgers, as they stand at one moment between two batches,
     /// into a new data directory; writes go on meanwhile. Projections are left to be rebuilt.

@@ -90,6 +90,7 @@ impl Writer {
             }
             if let Some(answer) = closing {
                 self.note(noted_later.take()).await;
+                self.settle().await;
                 requests.close();
                 // The closer may have stopped waiting.
                 let _ = answer.send(());
@@ -167,6 +168,16 @@ impl Writer {
                     let _ = answer.send(Ok(()));
                 }
             }
+        }
+    }
+
+    /// Makes durable what is not synced with each commit.
+    async fn settle(&self) {
+        let storage = self.storage.clone();
+        match self.runtime.run(move || storage.settle()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the last writes may not be durable"),
+            Err(error) => tracing::warn!(%error, "the last writes may not be durable"),
         }
     }
 

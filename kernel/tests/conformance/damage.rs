@@ -47,7 +47,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn try_open(directory: &Path) -> Result<SledStorage, OpenError> {
-    open_patiently(directory, &SledOptions::default())
+    open_patiently(directory, &SledOptions { compress: false, ..SledOptions::default() })
 }
 
 fn put(key: &str, value: &[u8]) -> TableWrite {
@@ -58,7 +58,7 @@ fn put(key: &str, value: &[u8]) -> TableWrite {
 /// restart finds out what the device holds.
 #[test]
 fn what_is_not_durable_does_not_show() {
-    let provider = Sled::open();
+    let provider = Sled::plain();
     let storage = provider.storage();
     let log = storage.log();
     Batching::after(&*log)
@@ -115,7 +115,7 @@ fn what_is_not_durable_does_not_show() {
 #[test]
 fn a_full_disk_refuses_and_recovers() {
     const MIB: u64 = 1024 * 1024;
-    let provider = Sled::open();
+    let provider = Sled::plain();
     let storage = provider.storage();
     let log = storage.log();
     let add = |number| {
@@ -174,10 +174,10 @@ fn formats_are_checked() {
     let directory = tempfile::tempdir().unwrap();
     drop(try_open(directory.path()).unwrap());
     let format = directory.path().join("format");
-    assert_eq!(fs::read_to_string(&format).unwrap(), "1\n");
-    fs::write(&format, "2\n").unwrap();
+    assert_eq!(fs::read_to_string(&format).unwrap(), "2\n");
+    fs::write(&format, "3\n").unwrap();
     let refused = try_open(directory.path()).err().expect("refused");
-    assert!(matches!(refused, OpenError::Newer { found: 2, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::Newer { found: 3, .. }), "{refused}");
     assert!(refused.to_string().contains("newer version"), "{refused}");
     for other in ["0\n", "one", "", "\u{0}\u{ff}", "99999999999"] {
         fs::write(&format, other).unwrap();
@@ -187,6 +187,7 @@ fn formats_are_checked() {
     assert!(matches!(try_open(directory.path()), Err(OpenError::Format { .. })));
     fs::write(&format, "1\n").unwrap();
     drop(try_open(directory.path()).unwrap());
+    assert_eq!(fs::read_to_string(&format).unwrap(), "2\n", "it was an older one");
 }
 
 #[test]
@@ -208,7 +209,7 @@ struct Sample {
 
 fn sample(starts: u64, each: u64) -> Sample {
     run(async {
-        let mut provider = Sled::open();
+        let mut provider = Sled::plain();
         let mut entries = Vec::new();
         let mut seq = 0;
         for start in 0..starts {
@@ -378,6 +379,56 @@ fn damage_is_noticed_and_what_is_good_is_saved() {
     assert!(refused + found > fine / 4, "damage shows");
 }
 
+/// What is derived from the log is never a reason not to start: damage to it costs its content, at
+/// the start or, where it shows later, at the next one.
+#[test]
+fn damaged_projections_are_made_anew() {
+    let dice = Dice::new(23);
+    let sample = sample(3, 120);
+    let rows = {
+        let storage = try_open(sample.directory.path()).unwrap();
+        storage.projections().scan(b"", None, usize::MAX).unwrap()
+    };
+    let (mut whole, mut anew, mut later) = (0, 0, 0);
+    for round in 0..rounds(24) {
+        let damaged = tempfile::tempdir().unwrap();
+        copy(sample.directory.path(), damaged.path());
+        let path = damaged.path().join("projections/db");
+        let mut bytes = fs::read(&path).unwrap();
+        let at = usize::try_from(dice.below(bytes.len() as u64)).unwrap();
+        match round % 4 {
+            0 => bytes.truncate(at),
+            1 => {
+                let end = (at + 40_000).min(bytes.len());
+                bytes[at..end].fill(0);
+            }
+            2 => bytes[at..].fill(0xa5),
+            _ => bytes[at] ^= 1 << dice.below(8),
+        }
+        fs::write(&path, &bytes).unwrap();
+        let case = format!("round {round} at {at}");
+        let storage = try_open(damaged.path()).unwrap_or_else(|e| panic!("{case}: {e}"));
+        assert_eq!(sample.check(&storage), sample.entries.len() as u64, "{case}");
+        let found = storage.projections().scan(b"", None, usize::MAX);
+        match found {
+            Ok(found) if found == rows => whole += 1,
+            // An earlier state, up to none at all.
+            Ok(_) => anew += 1,
+            Err(error) => {
+                assert!(error.to_string().contains("next start"), "{case}: {error}");
+                later += 1;
+                drop(storage);
+                let storage = try_open(damaged.path()).unwrap();
+                assert!(storage.projections().scan(b"", None, 1).unwrap().is_empty(), "{case}");
+                storage.projections().apply(vec![put("a", b"b")]).unwrap();
+            }
+        }
+        assert!(!damaged.path().join("projections.damaged").exists(), "{case}");
+    }
+    eprintln!("{whole} harmless, {anew} made anew or cut, {later} found while reading");
+    assert!(anew > 0 && anew + later > rounds(24) / 4, "damage shows");
+}
+
 /// A power cut leaves any of the blocks that were not synced: the log opens and has everything
 /// that was acknowledged, and whole batches of the rest.
 #[test]
@@ -389,7 +440,7 @@ fn torn_writes_open() {
 }
 
 fn torn_writes(dice: &Dice, start: u64) {
-    let provider = Sled::open();
+    let provider = Sled::plain();
     let storage = provider.storage();
     let log = storage.log();
     let directory = provider.path();
@@ -409,7 +460,7 @@ fn torn_writes(dice: &Dice, start: u64) {
             let count = dice.below(if round % 3 == 0 { 900 } else { 60 });
             let fill = u8::try_from(dice.below(256)).unwrap();
             let row = |_| put(&format!("row {}", dice.below(2000)), &[fill; 700]);
-            storage.projections().apply((0..count).map(row).collect()).unwrap();
+            storage.ledgers().apply((0..count).map(row).collect()).unwrap();
         }
         let mut batch = Batching::after(&*log);
         for _ in 0..1 + dice.below(if round % 5 == 0 { 400 } else { 12 }) {

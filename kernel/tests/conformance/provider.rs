@@ -51,14 +51,20 @@ pub struct Sled {
     directory: tempfile::TempDir,
     storage: Option<Arc<SledStorage>>,
     pub device: Arc<FaultyDevice>,
+    compress: bool,
 }
 
 impl Sled {
-    fn start(directory: tempfile::TempDir) -> Self {
+    fn start(directory: tempfile::TempDir, compress: bool) -> Self {
         let device = Arc::new(FaultyDevice::default());
-        let options = SledOptions { device: device.clone(), ..SledOptions::default() };
+        let options = SledOptions { device: device.clone(), compress, ..SledOptions::default() };
         let storage = open_patiently(directory.path(), &options).unwrap();
-        Self { directory, storage: Some(Arc::new(storage)), device }
+        Self { directory, storage: Some(Arc::new(storage)), device, compress }
+    }
+
+    /// Opens an empty store in which values are as long as they look.
+    pub fn plain() -> Self {
+        Self::start(tempfile::tempdir().unwrap(), false)
     }
 
     /// Ends the store and gives its directory.
@@ -74,7 +80,7 @@ impl Sled {
 
 impl Provider for Sled {
     fn open() -> Self {
-        Self::start(tempfile::tempdir().unwrap())
+        Self::start(tempfile::tempdir().unwrap(), SledOptions::default().compress)
     }
 
     fn storage(&self) -> Arc<dyn Storage> {
@@ -82,7 +88,8 @@ impl Provider for Sled {
     }
 
     fn reopen(self) -> Self {
-        Self::start(self.into_directory())
+        let compress = self.compress;
+        Self::start(self.into_directory(), compress)
     }
 
     /// sled never syncs the files that it makes beside its database.

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::runner::Runner;
 use super::shared::Halt;
 use crate::digest::{self, Digest};
+use crate::pages::Pages;
 
 /// What the actor is asked to do.
 pub(crate) enum Message {
@@ -22,8 +23,10 @@ pub(crate) enum Message {
 }
 
 /// Folds the log into one projection; fails, to be restarted, where the storage fails.
+#[derive(Clone)]
 pub(super) struct Projector {
     pub(super) runner: Arc<Runner>,
+    pub(super) pages: Arc<Pages>,
     pub(super) runtime: Runtime,
 }
 
@@ -58,6 +61,7 @@ impl Actor for Projector {
         match message {
             Message::Wake => {
                 self.runner.shared.awake();
+                let _turn = self.pages.turn(runner.at()).await;
                 let more =
                     self.runtime.run(move || runner.advance()).await.map_err(Halt::from)??;
                 if more {

@@ -129,6 +129,13 @@ impl Runner {
         Ok(true)
     }
 
+    /// The position from which the next batch is folded.
+    pub(crate) fn at(&self) -> u64 {
+        let live = self.shared.served();
+        let making = self.shared.making().map_or(u64::MAX, |making| making.global_seq);
+        if live.build.version == self.version() { live.global_seq.min(making) } else { making }
+    }
+
     /// Folds one batch into each build and commits it; tells whether there is more.
     pub(crate) fn advance(&self) -> Result<bool, Halt> {
         let head = self.source.head()?;
@@ -165,7 +172,9 @@ impl Runner {
             Some(checkpoint) => checkpoint,
             None => Checkpoint { born: self.source.head()?, ..Checkpoint::default() },
         };
-        let waiting = goal.saturating_sub(checkpoint.global_seq).min(self.batch);
+        // Batches of all projections begin at the same places.
+        let at = checkpoint.global_seq;
+        let waiting = goal.saturating_sub(at).min(self.batch - at % self.batch);
         let limit = usize::try_from(waiting).unwrap_or_default();
         if limit > 0 {
             let changes = if is_live {

@@ -16,6 +16,7 @@ use super::shared::Shared;
 use crate::error::OpenError;
 use crate::fold::{Context, Fold};
 use crate::layout::Builds;
+use crate::pages::Pages;
 
 /// How long a projection may take to finish its batch at shutdown.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(10);
@@ -31,6 +32,7 @@ pub(super) struct Running {
     /// Most records in one batch.
     pub(super) batch: u64,
     pub(super) supervisor: ActorRef<SupervisorMessage>,
+    pages: Arc<Pages>,
     projections: RwLock<BTreeMap<String, Arc<Shared>>>,
     /// Starts so far: what the supervisor knows by a name is never taken for its successor.
     starts: AtomicU64,
@@ -46,7 +48,8 @@ impl Running {
         supervisor: ActorRef<SupervisorMessage>,
     ) -> Self {
         let (projections, starts) = (RwLock::default(), AtomicU64::new(0));
-        Self { table, log, runtime, context, batch, supervisor, projections, starts }
+        let pages = Arc::new(Pages::new(log.clone()));
+        Self { table, log, runtime, context, batch, supervisor, pages, projections, starts }
     }
 
     /// Every projection, by name.
@@ -73,13 +76,14 @@ impl Running {
         let shared = Arc::new(Shared::new(fold, self.table.clone(), child.clone()));
         let runner = Arc::new(Runner {
             shared: shared.clone(),
-            source: Arc::new(self.log.clone()),
+            source: self.pages.clone(),
             context: self.context.clone(),
             batch: self.batch,
         });
-        let runtime = self.runtime.clone();
+        let (pages, runtime) = (self.pages.clone(), self.runtime.clone());
+        let projector = Projector { runner, pages, runtime };
         let start: Start = Arc::new(move |supervisor| {
-            let projector = Projector { runner: runner.clone(), runtime: runtime.clone() };
+            let projector = projector.clone();
             Box::pin(async move {
                 // Names are global to the process, and a process may run several nodes.
                 let (actor, _) = Actor::spawn_linked(None, projector, (), supervisor).await?;

@@ -394,7 +394,7 @@ impl Durable {
         if let Some(mark) = Mark::read(value) {
             // Where the beginning of its batch is not there, it came after the newest one.
             self.marks.push((if within { self.before } else { self.batch.1 + 1 }, mark));
-        } else if super::log::seq_of(value).is_some_and(|seq| seq <= noted) {
+        } else if super::entries::seq_of(value).is_some_and(|seq| seq <= noted) {
             let end = if within { self.batch.1 + 1 } else { begin + message.length as u64 };
             self.noted = self.noted.max(end);
         }

@@ -8,9 +8,10 @@ use crate::log::entry::Stream;
 use crate::log::store::StoreError;
 
 pub(super) const ENTRY: u8 = b'e';
-pub(super) const BODY: u8 = b'b';
+pub(super) const BODY: u8 = b'd';
+pub(super) const BODY_BY_HASH: u8 = b'b';
 pub(super) const ONCE: u8 = b'o';
-pub(super) const LENGTH: u8 = b'n';
+pub(super) const STREAM: u8 = b's';
 
 fn tagged(tag: u8, rest: &[&[u8]]) -> Vec<u8> {
     let mut key = vec![tag];
@@ -25,16 +26,24 @@ pub(super) fn entry(global_seq: u64) -> Vec<u8> {
 }
 
 pub(super) fn in_stream(stream: &Stream, stream_seq: u64) -> Vec<u8> {
-    tagged(b's', &[stream.to_string().as_bytes(), &[0], &stream_seq.to_be_bytes()])
+    tagged(STREAM, &[stream.to_string().as_bytes(), &[0], &stream_seq.to_be_bytes()])
 }
 
 /// The end of the keys of a stream's entries.
 pub(super) fn stream_end(stream: &Stream) -> Vec<u8> {
-    tagged(b's', &[stream.to_string().as_bytes(), &[1]])
+    tagged(STREAM, &[stream.to_string().as_bytes(), &[1]])
 }
 
-pub(super) fn length(stream: &Stream) -> Vec<u8> {
-    tagged(LENGTH, &[stream.to_string().as_bytes()])
+/// The beginning and the end of the keys of all entries of all streams.
+pub(super) fn all_streams() -> (Vec<u8>, Vec<u8>) {
+    (vec![STREAM], vec![STREAM + 1])
+}
+
+/// Stream and position that a key stands for.
+pub(super) fn place_of(key: &[u8]) -> Option<(Stream, u64)> {
+    let (stream, seq) = key.strip_prefix(&[STREAM])?.split_last_chunk::<8>()?;
+    let stream = std::str::from_utf8(stream.strip_suffix(&[0])?).ok()?;
+    Some((stream.parse().ok()?, u64::from_be_bytes(*seq)))
 }
 
 pub(super) fn position(stream: &Stream, cid: &Cid) -> Vec<u8> {
@@ -45,8 +54,14 @@ pub(super) fn first(cid: &Cid) -> Vec<u8> {
     tagged(b'f', &[cid.digest()])
 }
 
-pub(super) fn body(cid: &Cid) -> Vec<u8> {
-    tagged(BODY, &[cid.digest()])
+/// The body whose first entry is this one.
+pub(super) fn body(first: u64) -> Vec<u8> {
+    tagged(BODY, &[&first.to_be_bytes()])
+}
+
+/// Where format 1 kept a body.
+pub(super) fn body_by_hash(cid: &Cid) -> Vec<u8> {
+    tagged(BODY_BY_HASH, &[cid.digest()])
 }
 
 pub(super) fn foreign_id(id: &str) -> Vec<u8> {
@@ -55,11 +70,6 @@ pub(super) fn foreign_id(id: &str) -> Vec<u8> {
 
 pub(super) fn once(key: &str) -> Vec<u8> {
     tagged(ONCE, &[blake3::hash(key.as_bytes()).as_bytes()])
-}
-
-/// The stream whose length stands at a key.
-pub(super) fn stream_of_length(key: &[u8]) -> Option<Stream> {
-    std::str::from_utf8(key.strip_prefix(&[LENGTH])?).ok()?.parse().ok()
 }
 
 pub(super) fn to_cbor<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {

@@ -4,14 +4,15 @@
 //! they answer leaves the instance. So nothing above [`SledLog::durable`] is shown, neither while
 //! a batch is synced nor, for good, after a sync failed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::core::Core;
 use super::device::Writer;
-use super::keys;
-use super::rows::{Rows, Stored, stored};
+use super::rows::Rows;
 use super::state::{self, SledState};
+use super::{entries, keys};
 use crate::activity::Body;
 use crate::cid::Cid;
 use crate::log::check::{self, Known};
@@ -77,7 +78,7 @@ impl SledLog {
 
     fn entry(&self, global_seq: u64) -> Result<Entry, StoreError> {
         let bytes = self.rows.get(&keys::entry(global_seq))?;
-        read_entry(global_seq, &bytes.ok_or_else(|| missing(global_seq))?)
+        entries::decode(global_seq, &bytes.ok_or_else(|| missing(global_seq))?)
     }
 
     /// Whether a place in a stream is taken by a durable entry.
@@ -86,23 +87,33 @@ impl SledLog {
         Ok(global_seq.is_some_and(|seq| seq <= self.durable()))
     }
 
-    /// The part of a stream's length that is durable.
-    fn durable_length(&self, stream: &Stream, mut length: u64) -> Result<u64, StoreError> {
-        if self.pending() {
-            while let Some(last) = length.checked_sub(1)
-                && !self.is_durable(stream, last)?
-            {
-                length = last;
+    /// The last place of a stream that is taken by a durable entry.
+    fn last_of(&self, stream: &Stream) -> Result<Option<u64>, StoreError> {
+        let (from, end) = (keys::in_stream(stream, 0), keys::stream_end(stream));
+        for item in self.rows.range(&from, Some(&end)).rev() {
+            let (key, seq) = item?;
+            let (_, last) = keys::place_of(&key).ok_or_else(|| no_place(&key))?;
+            if keys::number(&seq, || keys::shown(&key))? <= self.durable() {
+                return Ok(Some(last));
             }
         }
-        Ok(length)
+        Ok(None)
     }
 
-    fn writes(batch: &Batch) -> Result<Vec<TableWrite>, StoreError> {
+    fn writes(&self, batch: &Batch) -> Result<Vec<TableWrite>, StoreError> {
         let mut writes: Vec<TableWrite> = Vec::new();
         let mut put = |key: Vec<u8>, value: Vec<u8>| writes.push((key, Some(value)));
+        let firsts: HashMap<&Cid, u64> = batch
+            .entries
+            .iter()
+            .filter(|entry| entry.first)
+            .map(|entry| (&entry.cid, entry.global_seq))
+            .collect();
         for (cid, body, id) in &batch.bodies {
-            put(keys::body(cid), keys::to_cbor(body)?);
+            let first = firsts.get(cid).ok_or_else(|| {
+                StoreError::NotContinuous(format!("the body {cid} has no first entry"))
+            })?;
+            put(keys::body(*first), keys::to_cbor(body)?);
             if let Some(id) = id {
                 put(keys::foreign_id(id), cid.to_bytes());
             }
@@ -110,21 +121,31 @@ impl SledLog {
         for entry in &batch.entries {
             let Entry { global_seq, stream, stream_seq, cid, .. } = entry;
             let seq = global_seq.to_be_bytes();
-            put(keys::entry(*global_seq), keys::to_cbor(entry)?);
+            put(keys::entry(*global_seq), entries::encode(entry)?);
             put(keys::in_stream(stream, *stream_seq), seq.to_vec());
-            put(keys::length(stream), (stream_seq + 1).to_be_bytes().to_vec());
-            put(keys::position(stream, cid), stream_seq.to_be_bytes().to_vec());
+            // The first entry of a body tells its place itself.
             if entry.first {
                 put(keys::first(cid), seq.to_vec());
+            } else {
+                put(keys::position(stream, cid), stream_seq.to_be_bytes().to_vec());
             }
         }
         for (key, value) in &batch.once {
             put(keys::once(key), keys::to_cbor(value)?);
         }
         for erasure in &batch.erasures {
-            put(keys::body(&erasure.cid), keys::to_cbor(&erasure.stub)?);
+            let first = self.first_entry(&erasure.cid)?.ok_or_else(|| {
+                StoreError::NotContinuous(format!("there is no body {} to erase", erasure.cid))
+            })?;
+            put(keys::body(first), keys::to_cbor(&erasure.stub)?);
             for entry in &erasure.entries {
-                put(keys::entry(entry.global_seq), keys::to_cbor(entry)?);
+                put(keys::entry(entry.global_seq), entries::encode(entry)?);
+            }
+        }
+        for erasure in &batch.erasures {
+            let of_format_1 = keys::body_by_hash(&erasure.cid);
+            if self.rows.get(&of_format_1)?.is_some() {
+                writes.push((of_format_1, None));
             }
         }
         for (key, value) in &batch.state {
@@ -142,7 +163,7 @@ impl SledLog {
     ) -> Result<(), StoreError> {
         self.core.check()?;
         check::continues(batch, self)?;
-        let mut writes = Self::writes(batch)?;
+        let mut writes = self.writes(batch)?;
         writes.extend(more);
         let prepared = self.core.admit(&self.rows, Writer::Log, writes)?;
         self.state.hide(batch.state.keys()).map_err(|e| StoreError::Io(e.to_string()))?;
@@ -162,27 +183,8 @@ fn missing(global_seq: u64) -> StoreError {
     StoreError::Damaged { place: format!("entry {global_seq}"), reason: "it is missing".into() }
 }
 
-pub(super) fn read_entry(global_seq: u64, bytes: &[u8]) -> Result<Entry, StoreError> {
-    let place = || format!("entry {global_seq}");
-    let entry: Entry = keys::from_cbor(bytes, place)?;
-    if entry.global_seq != global_seq {
-        return Err(StoreError::Damaged {
-            place: place(),
-            reason: format!("it says that it is entry {}", entry.global_seq),
-        });
-    }
-    Ok(entry)
-}
-
-/// How the value of an entry begins: a map of six, and the name of the first member.
-const ENTRY_BEGINS: &[u8] = b"\xa6jglobal_seq";
-
-/// The position of an entry from its value as it stands in a row; `None` for other values.
-pub(super) fn seq_of(row: &[u8]) -> Option<u64> {
-    let Stored::Whole(value) = stored(row)? else { return None };
-    value.starts_with(ENTRY_BEGINS).then_some(())?;
-    let entry: Entry = ciborium::from_reader(value).ok()?;
-    Some(entry.global_seq)
+fn no_place(key: &[u8]) -> StoreError {
+    StoreError::Damaged { place: keys::shown(key), reason: "no place in a stream".into() }
 }
 
 impl Known for SledLog {
@@ -233,12 +235,36 @@ impl LogStore for SledLog {
             if key != keys::entry(expected) {
                 return Err(missing(expected));
             }
-            entries.push(read_entry(expected, &value)?);
+            entries.push(entries::decode(expected, &value)?);
         }
         if entries.is_empty() && limit > 0 {
             return Err(missing(after + 1));
         }
         Ok(entries)
+    }
+
+    fn read_whole(&self, after: u64, limit: usize) -> Result<Vec<(Entry, Body)>, StoreError> {
+        let entries = self.read(after, limit)?;
+        let Some(last) = entries.last() else { return Ok(Vec::new()) };
+        let (from, end) = (keys::body(after + 1), keys::body(last.global_seq.saturating_add(1)));
+        let mut bodies = self.rows.range(&from, Some(&end)).peekable();
+        let mut whole = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let place = keys::body(entry.global_seq);
+            let body = match bodies.next_if(|item| match item {
+                Ok((key, _)) => *key == place,
+                Err(_) => true,
+            }) {
+                Some(item) => {
+                    let (_, bytes) = item?;
+                    keys::from_cbor(&bytes, || format!("body {}", entry.cid))?
+                }
+                // It came before these, or stands where format 1 kept it.
+                None => self.body(&entry.cid)?.ok_or_else(|| StoreError::no_body(&entry))?,
+            };
+            whole.push((entry, body));
+        }
+        Ok(whole)
     }
 
     fn read_stream(
@@ -274,27 +300,29 @@ impl LogStore for SledLog {
     }
 
     fn stream_len(&self, stream: &Stream) -> Result<u64, StoreError> {
-        let length = self.number_at(&keys::length(stream))?.unwrap_or(0);
-        self.durable_length(stream, length)
+        Ok(self.last_of(stream)?.map_or(0, |last| last + 1))
     }
 
     fn streams(&self) -> Result<Vec<(Stream, u64)>, StoreError> {
         let mut streams = Vec::new();
-        for (key, value) in self.rows.scan(&[keys::LENGTH], None, usize::MAX)? {
-            let place = || keys::shown(&key);
-            let stream = keys::stream_of_length(&key).ok_or_else(|| StoreError::Damaged {
-                place: place(),
-                reason: "no stream".into(),
-            })?;
-            let length = self.durable_length(&stream, keys::number(&value, place)?)?;
-            if length > 0 {
-                streams.push((stream, length));
+        let (mut from, end) = keys::all_streams();
+        while let Some(item) = self.rows.range(&from, Some(&end)).next() {
+            let (key, _) = item?;
+            let (stream, _) = keys::place_of(&key).ok_or_else(|| no_place(&key))?;
+            from = keys::stream_end(&stream);
+            if let Some(last) = self.last_of(&stream)? {
+                streams.push((stream, last + 1));
             }
         }
         Ok(streams)
     }
 
     fn position(&self, stream: &Stream, cid: &Cid) -> Result<Option<u64>, StoreError> {
+        let Some(first) = self.first_entry(cid)? else { return Ok(None) };
+        let first = self.entry(first)?;
+        if first.stream == *stream {
+            return Ok(Some(first.stream_seq));
+        }
         let Some(position) = self.number_at(&keys::position(stream, cid))? else {
             return Ok(None);
         };
@@ -308,11 +336,12 @@ impl LogStore for SledLog {
     }
 
     fn body(&self, cid: &Cid) -> Result<Option<Body>, StoreError> {
-        let Some(bytes) = self.rows.get(&keys::body(cid))? else { return Ok(None) };
-        if self.pending() && self.first_entry(cid)?.is_none() {
-            return Ok(None);
-        }
-        keys::from_cbor(&bytes, || format!("body {cid}")).map(Some)
+        let Some(first) = self.first_entry(cid)? else { return Ok(None) };
+        let bytes = match self.rows.get(&keys::body(first))? {
+            Some(bytes) => Some(bytes),
+            None => self.rows.get(&keys::body_by_hash(cid))?,
+        };
+        bytes.map(|bytes| keys::from_cbor(&bytes, || format!("body {cid}"))).transpose()
     }
 
     fn by_id(&self, id: &str) -> Result<Option<Cid>, StoreError> {
@@ -334,30 +363,5 @@ impl LogStore for SledLog {
 
     fn state(&self) -> &dyn StateView {
         &self.state
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::log::entry::Meta;
-
-    #[test]
-    fn entries_are_known_by_their_first_bytes() {
-        for global_seq in [1, 24, 70_000, u64::MAX] {
-            let entry = Entry {
-                global_seq,
-                stream: Stream::Local,
-                stream_seq: 3,
-                cid: Cid::of_block(b"x"),
-                first: true,
-                meta: Meta::default(),
-            };
-            let value = keys::to_cbor(&entry).unwrap();
-            let row = [&[0], value.as_slice()].concat();
-            assert_eq!(seq_of(&row), Some(global_seq));
-            assert_eq!(seq_of(&value), None);
-        }
     }
 }

@@ -1,19 +1,23 @@
 //! Opening a data directory: format, lock, damage.
 
 use std::any::Any;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::SledOptions;
 use super::inspect::{self, Damage, Finding};
 use crate::log::head::{HeadError, HeadFile, replace};
 use crate::log::store::StoreError;
 
-/// The format of the data directory that this code reads and writes.
-pub const FORMAT: u32 = 1;
+/// The format of the data directory that this code writes. It reads every one from
+/// [`OLDEST_FORMAT`] on, and makes it this one: older rows stay as they are.
+pub const FORMAT: u32 = 2;
+/// The oldest format that can be read.
+const OLDEST_FORMAT: u32 = 1;
 
 /// Why a data directory could not be opened.
 #[derive(Debug, Error)]
@@ -42,7 +46,9 @@ pub enum OpenError {
         found: u32,
     },
     /// It is no data directory, or its format file is damaged.
-    #[error("{path} has format {found:?}; this version of fedsx reads format {FORMAT}")]
+    #[error(
+        "{path} has format {found:?}; this version of fedsx reads formats {OLDEST_FORMAT} to {FORMAT}"
+    )]
     Format {
         /// The directory.
         path: PathBuf,
@@ -113,6 +119,10 @@ pub(super) fn check_format(directory: &Path, store: &Path) -> Result<(), OpenErr
             let text = String::from_utf8_lossy(&bytes);
             match text.trim().parse::<u32>() {
                 Ok(FORMAT) => Ok(()),
+                // Before anything is written that older versions cannot read.
+                Ok(OLDEST_FORMAT..FORMAT) => {
+                    replace(&path, format!("{FORMAT}\n").as_bytes()).map_err(fail)
+                }
                 Ok(found) if found > FORMAT => {
                     Err(OpenError::Newer { path: directory.to_owned(), found })
                 }
@@ -149,14 +159,15 @@ pub(super) fn check_unused(directory: &Path, store: &Path) -> Result<(), OpenErr
     }
 }
 
-/// Opens the database, unless that would destroy what is good in a damaged file.
+/// Opens a database, unless that would destroy what is good in a damaged file. `noted` is the
+/// last entry of the log that was noted as durable.
 pub(super) fn open(
     directory: &Path,
     store: &Path,
     config: &sled::Config,
+    noted: u64,
 ) -> Result<sled::Db, OpenError> {
     if store.exists() {
-        let noted = HeadFile::new(directory).read()?.map_or(0, |head| head.global_seq);
         match inspect::inspect(store, noted).map_err(io_at(store))? {
             Finding::Sound => {}
             Finding::Torn(cut) => {
@@ -191,6 +202,24 @@ pub(super) fn open(
             },
         },
     )
+}
+
+/// How sled is set up.
+pub(super) fn config(store: &Path, options: &SledOptions) -> sled::Config {
+    sled::Config::new().path(store).cache_capacity(options.cache_bytes / 2).flush_every_ms(None)
+}
+
+/// The file of a database, for syncs. What an earlier process left unsynced counts as durable from
+/// here on.
+pub(super) fn file(store: &Path) -> Result<File, OpenError> {
+    let path = store.join("db");
+    let file = OpenOptions::new().read(true).write(true).open(&path);
+    file.and_then(|file| file.sync_all().map(|()| file)).map_err(io_at(&path))
+}
+
+/// The last entry that the head file says was durable.
+pub(super) fn noted(directory: &Path) -> Result<u64, OpenError> {
+    Ok(HeadFile::new(directory).read()?.map_or(0, |head| head.global_seq))
 }
 
 /// Puts in order what sled, when it is interrupted, leaves in a state that it does not read again.

@@ -7,7 +7,7 @@
 //!
 //! | first byte | key | value |
 //! |---|---|---|
-//! | base | key | `0` value, or `1` mark (16 bytes) length (4 bytes) |
+//! | base | key | `0` value, or `1` mark (16 bytes) length (4 bytes), or `2` short form ([`codec`]) |
 //! | base + 1 | mark, number (2 bytes) | a piece |
 //! | base + 2 | key | nothing: the key has pieces |
 //! | base + 3 | | how far the store was synced; see [`Mark`] |
@@ -15,9 +15,11 @@
 //! The mark is a hash over key and value. It keeps the pieces of an older value apart from those
 //! of a newer one, and shows pieces that were not written together.
 
+use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::codec;
 use super::errors::{self, write_failure};
 use crate::log::snapshot::Tracked;
 use crate::log::store::{Pairs, StoreError, TableWrite};
@@ -32,6 +34,7 @@ const MAX_PIECES: usize = u16::MAX as usize;
 const KINDS: u8 = 4;
 const WHOLE: u8 = 0;
 const CUT: u8 = 1;
+const PACKED: u8 = 2;
 const MARK_BYTES: usize = 16;
 /// How often a value is read again because it was replaced meanwhile.
 const TRIES: usize = 16;
@@ -92,7 +95,7 @@ fn prefixed(first: u8, rest: &[u8]) -> Vec<u8> {
 /// What stands in a row.
 pub(super) enum Stored<'a> {
     /// The value itself.
-    Whole(&'a [u8]),
+    Whole(Cow<'a, [u8]>),
     /// The value is in pieces.
     Cut(Cut),
 }
@@ -123,7 +126,8 @@ impl Cut {
 /// Reads the value of a row in the file.
 pub(super) fn stored(bytes: &[u8]) -> Option<Stored<'_>> {
     match bytes.split_first()? {
-        (&WHOLE, value) => Some(Stored::Whole(value)),
+        (&WHOLE, value) => Some(Stored::Whole(Cow::Borrowed(value))),
+        (&PACKED, packed) => Some(Stored::Whole(Cow::Owned(codec::unpack(packed)?))),
         (&CUT, rest) => {
             let (mark, length) = rest.split_at_checked(MARK_BYTES)?;
             let length = u32::from_be_bytes(length.try_into().ok()?);
@@ -181,6 +185,8 @@ pub(super) struct Rows {
     config: sled::Config,
     space: Space,
     maybe_cut: MaybeCut,
+    /// Whether new values are made shorter.
+    pack: bool,
 }
 
 /// How far the store was synced when a batch was written: the number of the newest sync that had
@@ -228,13 +234,14 @@ pub(super) struct Prepared {
 }
 
 impl Rows {
-    /// The configuration is that of the database of the tree.
+    /// New values are made shorter with `pack`. The configuration is that of the database of the tree.
     pub(super) fn open(
         tree: Tracked,
         space: Space,
+        pack: bool,
         config: sled::Config,
     ) -> Result<Self, StoreError> {
-        let rows = Self { tree, config, space, maybe_cut: MaybeCut::new() };
+        let rows = Self { tree, config, space, maybe_cut: MaybeCut::new(), pack };
         for key in rows.tree.scan_prefix(space.listed(&[])).keys() {
             let key = key.map_err(|e| rows.unread(e))?;
             rows.maybe_cut.add(key.get(1..).unwrap_or_default());
@@ -279,7 +286,7 @@ impl Rows {
     /// The value of a row; `None` where its pieces are missing.
     fn value(&self, key: &[u8], row: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match stored(row) {
-            Some(Stored::Whole(value)) => Ok(Some(value.to_vec())),
+            Some(Stored::Whole(value)) => Ok(Some(value.into_owned())),
             Some(Stored::Cut(cut)) => {
                 let mut value = Vec::with_capacity(cut.length);
                 for piece in cut.keys(self.space) {
@@ -372,12 +379,15 @@ impl Rows {
                 self.drop_pieces(&key, &mut prepared)?;
             }
             let row = self.space.row(&key);
-            match value {
-                None => prepared.push((row, None)),
-                Some(value) if row.len() + value.len() < MAX_ROW_BYTES => {
+            let packed = value.as_deref().filter(|_| self.pack).and_then(codec::pack);
+            let packed = packed.filter(|packed| row.len() + packed.len() < MAX_ROW_BYTES);
+            match (value, packed) {
+                (None, _) => prepared.push((row, None)),
+                (Some(_), Some(packed)) => prepared.push((row, Some(prefixed(PACKED, &packed)))),
+                (Some(value), None) if row.len() + value.len() < MAX_ROW_BYTES => {
                     prepared.push((row, Some(prefixed(WHOLE, &value))));
                 }
-                Some(value) => self.cut(&key, &value, &mut prepared)?,
+                (Some(value), None) => self.cut(&key, &value, &mut prepared)?,
             }
         }
         let size = |(key, value): &TableWrite| key.len() + value.as_ref().map_or(0, Vec::len);

@@ -18,11 +18,10 @@ use thiserror::Error;
 
 use self::reader::Reader;
 use super::SledStorage;
-use super::keys;
-use super::log::read_entry;
 use super::opening::{self, OpenError};
 use super::raw::{SEGMENT, Segments};
 use super::rows::{Space, Stored, stored};
+use super::{entries, keys};
 use crate::activity::{Activity, Body};
 use crate::cid::Cid;
 use crate::log::entry::{Entry, Record, Stream};
@@ -259,7 +258,8 @@ impl Salvage {
             return Ok((entry, None));
         }
         let bytes = self
-            .value(Space::LOG, &keys::body(&entry.cid))
+            .value(Space::LOG, &keys::body(entry.global_seq))
+            .or_else(|| self.value(Space::LOG, &keys::body_by_hash(&entry.cid)))
             .ok_or_else(|| lost("its body cannot be read"))?;
         let body: Body =
             keys::from_cbor(&bytes, String::new).map_err(|_| lost("its body is not one"))?;
@@ -283,7 +283,7 @@ impl Salvage {
 
     fn entry(&self, global_seq: u64) -> Option<Entry> {
         let bytes = self.value(Space::LOG, &keys::entry(global_seq))?;
-        read_entry(global_seq, &bytes).ok()
+        entries::decode(global_seq, &bytes).ok()
     }
 
     fn last_entry(&self) -> u64 {
@@ -316,16 +316,11 @@ impl Salvage {
     fn streams(&self, kept: u64, lengths: &BTreeMap<Stream, u64>) -> Vec<StreamKept> {
         let mut of = lengths.clone();
         self.beyond(kept, &mut of);
-        let lengths_at = Space::LOG.row(&[keys::LENGTH]);
-        let known = self.rows.range(lengths_at.clone()..);
-        for (row, _) in known.take_while(|(row, _)| row.starts_with(&lengths_at)) {
-            let Some(key) = Space::LOG.key_of(row) else { continue };
-            let length = self
-                .value(Space::LOG, key)
-                .and_then(|bytes| keys::number(&bytes, String::new).ok());
-            if let (Some(stream), Some(length)) = (keys::stream_of_length(key), length) {
+        let (from, to) = keys::all_streams();
+        for (row, _) in self.rows.range(Space::LOG.row(&from)..Space::LOG.row(&to)) {
+            if let Some((stream, place)) = Space::LOG.key_of(row).and_then(keys::place_of) {
                 let known = of.entry(stream).or_default();
-                *known = (*known).max(length);
+                *known = (*known).max(place.saturating_add(1));
             }
         }
         of.into_iter()
@@ -362,7 +357,7 @@ impl Salvage {
     fn value(&self, space: Space, key: &[u8]) -> Option<Vec<u8>> {
         let row = self.read(self.rows.get(&space.row(key))?)?;
         match stored(&row)? {
-            Stored::Whole(value) => Some(value.to_vec()),
+            Stored::Whole(value) => Some(value.into_owned()),
             Stored::Cut(cut) => {
                 let mut value = Vec::new();
                 for piece in cut.keys(space) {

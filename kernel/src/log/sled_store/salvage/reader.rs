@@ -219,9 +219,9 @@ fn is_wanted(row: &[u8]) -> bool {
         return false;
     }
     match space.key_of(row) {
-        Some([keys::ENTRY, rest @ ..]) => rest.len() == 8,
-        Some([keys::BODY | keys::ONCE, rest @ ..]) => rest.len() == 32,
-        Some(key @ [keys::LENGTH, ..]) => keys::stream_of_length(key).is_some(),
+        Some([keys::ENTRY | keys::BODY, rest @ ..]) => rest.len() == 8,
+        Some([keys::BODY_BY_HASH | keys::ONCE, rest @ ..]) => rest.len() == 32,
+        Some(key @ [keys::STREAM, ..]) => keys::place_of(key).is_some(),
         Some(_) => false,
         // Pieces; not the list of what has pieces.
         None => row.len() == 19,
