@@ -426,7 +426,8 @@ fn a_recovered_instance_goes_on() {
     assert!(report["first_damage"]["global_seq"].as_u64().is_some_and(|seq| seq > 1), "{report}");
     let streams = report["streams"].as_array().expect("streams");
     let short = |one: &&Value| one["kept"].as_u64() < one["of"].as_u64();
-    assert!(streams.iter().any(|one| short(&one)), "{report}");
+    let beyond = report["noted"].as_u64() > report["entries"].as_u64();
+    assert!(beyond || streams.iter().any(|one| short(&one)), "{report}");
     assert!(report["private_keys"].as_u64().is_some_and(|keys| keys > 0), "{report}");
     assert!(report["tokens"].as_u64().is_some_and(|tokens| tokens > 0), "{report}");
     let epoch = report["epoch"].as_u64().expect("an epoch");

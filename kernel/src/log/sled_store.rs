@@ -48,8 +48,9 @@ pub use device::{Device, Disk};
 pub use opening::{FORMAT, OpenError};
 pub use salvage::{FirstDamage, Salvage, SalvageError, Salvaged, StreamKept};
 
-use self::core::Core;
+use self::core::{Core, Failure};
 use self::derived::Derived;
+use self::device::Room;
 use self::log::SledLog;
 use self::rows::{Rows, Space};
 use self::table::SledTable;
@@ -138,11 +139,15 @@ impl SledStorage {
             .map_err(|e| OpenError::reading(directory, e))
         };
         let log = rows("log", Part::Log, Space::LOG)?;
+        let failed = Failure::default();
         derived::leave(&db).map_err(|e| OpenError::reading(directory, e))?;
-        let projections = Derived::open(directory, &options)?;
+        let projections = Derived::open(directory, &options, &failed)?;
         let ledgers = rows("ledgers", Part::Ledgers, Space::LEDGERS)?;
         let SledOptions { reserve_bytes, device, .. } = options;
-        let core = Core::start(db, config, file, store, device, reserve_bytes);
+        // The log stops first, so that what follows it may catch up.
+        let files = vec![file.clone(), projections.file.clone()];
+        let room = Room::new(device.clone(), files, reserve_bytes);
+        let core = Core::start(db, config, file, store, device, room, failed);
         let log = SledLog::open(core.clone(), log);
         Ok(Self {
             log: Arc::new(log.map_err(|e| OpenError::reading(directory, e))?),

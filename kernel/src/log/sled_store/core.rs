@@ -20,6 +20,9 @@ const UNSYNCED_BYTES: u64 = 1024 * 1024;
 /// How often the watch looks for a write that failed in sled's own threads.
 const WATCH_EVERY: Duration = Duration::from_millis(250);
 
+/// Why a write failed, once one did.
+pub(super) type Failure = Arc<OnceLock<String>>;
+
 /// The database and what is known of its health.
 pub(super) struct Core {
     db: sled::Db,
@@ -28,7 +31,9 @@ pub(super) struct Core {
     synced_blobs: Mutex<HashSet<PathBuf>>,
     device: Arc<dyn Device>,
     room: Room,
-    failed: OnceLock<String>,
+    /// Shared by the databases of a data directory: one that takes no more writes is none to go on
+    /// with.
+    failed: Failure,
     turn: Mutex<Turn>,
     /// Closed when the store goes, which ends the watch.
     _watched: mpsc::Sender<()>,
@@ -48,21 +53,21 @@ impl Core {
     pub(super) fn start(
         db: sled::Db,
         config: sled::Config,
-        file: File,
+        file: Arc<File>,
         store: &std::path::Path,
         device: Arc<dyn Device>,
-        reserve_bytes: u64,
+        room: Room,
+        failed: Failure,
     ) -> Arc<Self> {
         let (watched, closed) = mpsc::channel();
-        let file = Arc::new(file);
         let core = Arc::new(Self {
             db,
             blobs: store.join("blobs"),
             synced_blobs: Mutex::default(),
-            room: Room::new(device.clone(), file.clone(), reserve_bytes),
+            room,
             file,
             device,
-            failed: OnceLock::new(),
+            failed,
             turn: Mutex::default(),
             _watched: watched,
         });

@@ -1,19 +1,21 @@
 //! The projections, in a database of their own beside that of the log.
 //!
-//! What stands here can be made again from the log. So nothing waits for its syncs, a failed write
-//! to it does not stop the log, and where it is damaged it is removed and made anew: at the start
-//! where it shows then, else at the next one, for which a file [`MARK`] is left. A projection
+//! What stands here can be made again from the log. So nothing waits for its syncs, and where it is
+//! damaged it is removed and made anew: at the start where it shows then, else at the next one, for
+//! which a file [`MARK`] is left. A write that fails stops the log, too: the disk is full, or the
+//! operator has to know at least. A projection
 //! that stands behind the log after a crash catches up; one that stands ahead of a log that was
 //! cut back is noticed by its checkpoint, which names the body of the entry that it stands at.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::SledOptions;
-use super::core::Core;
+use super::core::{Core, Failure};
+use super::device::Room;
 use super::errors::read_error;
 use super::opening::{self, OpenError};
 use super::rows::{Rows, Space};
@@ -30,6 +32,8 @@ const MARK: &str = "damaged";
 /// The database of the projections.
 pub(super) struct Derived {
     table: SledTable,
+    /// Its file.
+    pub(super) file: Arc<File>,
     mark: PathBuf,
 }
 
@@ -66,23 +70,32 @@ fn remove_all(path: &Path) -> io::Result<()> {
 impl Derived {
     /// Opens it, or makes it. A damaged one is removed first: nothing of it is worth keeping, and
     /// it may hold what is erased later.
-    pub(super) fn open(directory: &Path, options: &SledOptions) -> Result<Self, OpenError> {
+    pub(super) fn open(
+        directory: &Path,
+        options: &SledOptions,
+        failed: &Failure,
+    ) -> Result<Self, OpenError> {
         let (place, damaged) = (place(directory), damaged(directory));
         remove_all(&damaged).map_err(opening::io_at(&damaged))?;
         opening::check_unused(directory, &place)?;
-        match Self::start(directory, &place, options) {
+        match Self::start(directory, &place, options, failed) {
             Err(OpenError::Damaged { place: at, reason, .. }) => {
                 let (at, projections) = (own(&at), place.display());
                 tracing::warn!(%projections, at, reason, "damaged; projections are rebuilt");
                 fs::rename(&place, &damaged).map_err(opening::io_at(&place))?;
                 remove_all(&damaged).map_err(opening::io_at(&damaged))?;
-                Self::start(directory, &place, options)
+                Self::start(directory, &place, options, failed)
             }
             other => other,
         }
     }
 
-    fn start(directory: &Path, place: &Path, options: &SledOptions) -> Result<Self, OpenError> {
+    fn start(
+        directory: &Path,
+        place: &Path,
+        options: &SledOptions,
+        failed: &Failure,
+    ) -> Result<Self, OpenError> {
         if place.join(MARK).exists() {
             return Err(OpenError::Damaged {
                 path: directory.to_owned(),
@@ -101,9 +114,10 @@ impl Derived {
             let pack = options.compress;
             let rows =
                 Rows::open(tree, Space::PROJECTIONS, pack, config.clone()).map_err(reading)?;
-            let (device, reserve_bytes) = (options.device.clone(), options.reserve_bytes);
-            let core = Core::start(db, config, file, place, device, reserve_bytes);
-            Ok(Self { table: SledTable { core, rows }, mark: place.join(MARK) })
+            let device = options.device.clone();
+            let room = Room::new(device.clone(), vec![file.clone()], options.reserve_bytes);
+            let core = Core::start(db, config, file.clone(), place, device, room, failed.clone());
+            Ok(Self { table: SledTable { core, rows }, file, mark: place.join(MARK) })
         })
     }
 

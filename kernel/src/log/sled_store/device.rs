@@ -69,7 +69,8 @@ const RECHECK_BYTES: u64 = 1024 * 1024;
 /// Refuses writes while the disk is nearly full, before anything of them is written.
 pub(super) struct Room {
     device: Arc<dyn Device>,
-    file: Arc<File>,
+    /// Those that are written to: the one with the least room counts.
+    files: Vec<Arc<File>>,
     reserve_bytes: u64,
     seen: Mutex<Seen>,
 }
@@ -82,8 +83,8 @@ struct Seen {
 }
 
 impl Room {
-    pub(super) fn new(device: Arc<dyn Device>, file: Arc<File>, reserve_bytes: u64) -> Self {
-        Self { device, file, reserve_bytes, seen: Mutex::default() }
+    pub(super) fn new(device: Arc<dyn Device>, files: Vec<Arc<File>>, reserve_bytes: u64) -> Self {
+        Self { device, files, reserve_bytes, seen: Mutex::default() }
     }
 
     /// Whether there is room for so many bytes beside the reserve. The log asks the file system
@@ -104,7 +105,8 @@ impl Room {
             && seen.spent.saturating_add(needed) <= RECHECK_BYTES
             && fits(&seen);
         if !known {
-            seen.room = self.device.room(&self.file).unwrap_or(u64::MAX);
+            let room = |file: &Arc<File>| self.device.room(file).unwrap_or(u64::MAX);
+            seen.room = self.files.iter().map(room).min().unwrap_or(u64::MAX);
             seen.spent = 0;
         }
         let short = !fits(&seen);
@@ -155,7 +157,7 @@ mod tests {
     fn room(reserve_bytes: u64, free_bytes: u64) -> (Arc<Fake>, Room) {
         let fake = Arc::new(Fake { room: free_bytes.into(), asked: 0.into() });
         let file = Arc::new(tempfile::tempfile().unwrap());
-        (fake.clone(), Room::new(fake, file, reserve_bytes))
+        (fake.clone(), Room::new(fake, vec![file], reserve_bytes))
     }
 
     #[test]

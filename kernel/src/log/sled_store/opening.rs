@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -211,10 +212,10 @@ pub(super) fn config(store: &Path, options: &SledOptions) -> sled::Config {
 
 /// The file of a database, for syncs. What an earlier process left unsynced counts as durable from
 /// here on.
-pub(super) fn file(store: &Path) -> Result<File, OpenError> {
+pub(super) fn file(store: &Path) -> Result<Arc<File>, OpenError> {
     let path = store.join("db");
     let file = OpenOptions::new().read(true).write(true).open(&path);
-    file.and_then(|file| file.sync_all().map(|()| file)).map_err(io_at(&path))
+    file.and_then(|file| file.sync_all().map(|()| Arc::new(file))).map_err(io_at(&path))
 }
 
 /// The last entry that the head file says was durable.
