@@ -89,6 +89,6 @@ fn rebuild(directory: &Path) -> Result<u64> {
             .with_context(|| format!("building {name}"))?;
         count += 1;
     }
-    storage.sync()?;
+    storage.settle()?;
     Ok(count)
 }

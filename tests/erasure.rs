@@ -97,8 +97,15 @@ fn create() -> Value {
     json!({ "type": "Create", "object": { "type": "Note", "content": FIRST, "summary": FIRST } })
 }
 
+/// What is stored can be looked for in the files.
+fn uncompressed() -> Spec {
+    let mut spec = Spec::default();
+    spec.args.extend(["--store-compression".into(), "false".into()]);
+    spec
+}
+
 fn story() -> Story {
-    let (a, b) = (Node::start(), Node::start());
+    let (a, b) = (uncompressed().start(), uncompressed().start());
     for name in ["alice", "carol"] {
         a.create(name);
     }

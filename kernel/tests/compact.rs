@@ -8,8 +8,8 @@ use std::path::Path;
 
 use fedsx_kernel::activity::Body;
 use fedsx_kernel::log::{
-    Batch, CompactError, Copied, Entry, Erasure, LogStore, Meta, OnceValue, OpenError, SledStorage,
-    Storage as _, Stream,
+    Batch, CompactError, Copied, Entry, Erasure, LogStore, Meta, OnceValue, OpenError, SledOptions,
+    SledStorage, Storage as _, Stream,
 };
 use fedsx_kernel::{Activity, Cid};
 use serde_json::{Value, json};
@@ -54,7 +54,9 @@ fn add(log: &dyn LogStore, stream: Stream, of: &Activity, more: impl FnOnce(&mut
 /// A store with two bodies that were erased, one of them in pieces, and one that was not.
 fn erased() -> (tempfile::TempDir, [Cid; 3]) {
     let directory = tempfile::tempdir().unwrap();
-    let storage = SledStorage::open(directory.path()).unwrap();
+    // Texts are looked for in the files.
+    let options = SledOptions { compress: false, ..SledOptions::default() };
+    let storage = SledStorage::open_with(directory.path(), options).unwrap();
     let log = storage.log();
     let alice = Stream::Outbox("alice".parse().unwrap());
     let small = activity(0, &format!("a {SECRET}"));
