@@ -60,7 +60,8 @@ pub fn recipients(
     Ok(found.ids)
 }
 
-fn followers_of(actor: &str) -> String {
+/// The collection that stands for an actor's followers.
+pub fn followers_of(actor: &str) -> String {
     format!("{actor}/followers")
 }
 

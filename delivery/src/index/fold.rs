@@ -113,10 +113,12 @@ impl Batch<'_> {
         // An actor that deletes itself has no followers any more once that is folded.
         let farewell = owed && activity.object_id() == Some(activity.actor());
         if farewell {
-            self.queue(record)?;
+            self.queue(record, false)?;
         }
+        let mut judges = false;
         if entry.first {
             let changes = self.graph.apply(&mut self.state, activity)?;
+            judges = changes.iter().any(|change| change.followed == activity.actor());
             if news && entry.stream.receiver().is_some() {
                 for change in &changes {
                     self.accepted(record, change)?;
@@ -128,7 +130,7 @@ impl Batch<'_> {
             self.arrived(record)?;
         }
         if owed && !farewell {
-            self.queue(record)?;
+            self.queue(record, judges)?;
         }
         Ok(())
     }
@@ -154,9 +156,13 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Queues an activity for each peer that has recipients of it. Of one that was erased before,
-    /// nobody knows any more whom it was for.
-    fn queue(&mut self, record: &Record) -> Result<(), FoldError> {
+    /// Queues an activity for each peer that has recipients of it. Where it `judges`, it changes
+    /// who follows its author.
+    ///
+    /// Behind a shared inbox, the peer itself works out who follows the author. So what is said to
+    /// the followers waits for the answers that made them such, or made them none. Of one that was
+    /// erased before, nobody knows any more whom it was for.
+    fn queue(&mut self, record: &Record, judges: bool) -> Result<(), FoldError> {
         if record.activity.is_erased() {
             return Ok(());
         }
@@ -176,6 +182,8 @@ impl Batch<'_> {
         let wide = audience::is_wide(activity, hidden);
         let subjects = self.folding.kernel.rules().subjects(activity);
         let subjects: Vec<_> = subjects.into_iter().take(MAX_SUBJECTS).map(str::to_owned).collect();
+        let followers = vec![audience::followers_of(activity.actor())];
+        let changes = if judges { followers.clone() } else { Vec::new() };
         for (peer, recipients) in by_peer {
             let total = u32::try_from(recipients.len()).unwrap_or(u32::MAX);
             let mut lists = split(recipients).into_iter();
@@ -185,13 +193,16 @@ impl Batch<'_> {
                 self.writes.chunk(&peer, seq, chunks, &list)?;
                 chunks += 1;
             }
+            let shared = hidden.is_empty() && (wide || total > 1);
             let item = Item {
                 cid: *activity.cid(),
                 recipients: first,
                 total,
                 chunks,
-                shared: hidden.is_empty() && (wide || total > 1),
+                shared,
                 subjects: subjects.clone(),
+                changes: changes.clone(),
+                waits_for: if wide && shared { followers.clone() } else { Vec::new() },
                 attempts: 0,
                 next_ms: 0,
                 enqueued_ms: record.entry.meta.received_ms,

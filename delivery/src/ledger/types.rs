@@ -116,6 +116,12 @@ pub(crate) struct Item {
     pub shared: bool,
     /// What it is about: items that share a subject are sent one after the other.
     pub subjects: Vec<String>,
+    /// What it changes for later items that wait for it, without waiting itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
+    /// Changes of earlier items that it waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<String>,
     /// Failed attempts that count against the activity.
     #[serde(default)]
     pub attempts: u32,

@@ -81,8 +81,8 @@ impl Queue {
         self.in_flight.contains_key(&seq)
     }
 
-    /// What may be sent now, in order: nothing that waits for its time or shares a subject with an
-    /// earlier unfinished item.
+    /// What may be sent now, in order: nothing that waits for its time, or that shares a subject with
+    /// an earlier unfinished item or waits for what that changes.
     pub fn ready(&self, now_ms: i64) -> Vec<u64> {
         self.unblocked()
             .filter(|(seq, item)| item.next_ms <= now_ms && !self.in_flight.contains_key(seq))
@@ -101,8 +101,9 @@ impl Queue {
     fn unblocked(&self) -> impl Iterator<Item = (u64, &Item)> {
         let mut held: HashSet<&str> = HashSet::new();
         self.iter().filter(move |(_, item)| {
-            let free = item.subjects.iter().all(|subject| !held.contains(subject.as_str()));
-            held.extend(item.subjects.iter().map(String::as_str));
+            let mut awaited = item.subjects.iter().chain(&item.waits_for);
+            let free = awaited.all(|subject| !held.contains(subject.as_str()));
+            held.extend(item.subjects.iter().chain(&item.changes).map(String::as_str));
             free
         })
     }
@@ -122,6 +123,8 @@ mod tests {
             chunks: 0,
             shared: false,
             subjects: subjects.iter().map(|s| (*s).to_owned()).collect(),
+            changes: Vec::new(),
+            waits_for: Vec::new(),
             attempts: 0,
             next_ms,
             enqueued_ms: 0,
@@ -143,6 +146,24 @@ mod tests {
         queue.end(1);
         queue.remove(1);
         assert_eq!(queue.ready(0), [2, 3]);
+    }
+
+    #[test]
+    fn what_waits_for_a_change_holds_up_nothing_and_changes_wait_for_nothing() {
+        let mut queue = Queue::default();
+        let followers = || vec!["followers".to_owned()];
+        let post = |own| Item { waits_for: followers(), ..item(&[own], 0) };
+        let accept = |own| Item { changes: followers(), ..item(&[own], 0) };
+        queue.put(1, post("a"));
+        queue.put(2, accept("b"));
+        queue.put(3, accept("c"));
+        queue.put(4, post("d"));
+        queue.put(5, post("e"));
+        assert_eq!(queue.ready(0), [1, 2, 3]);
+        queue.remove(2);
+        assert_eq!(queue.ready(0), [1, 3]);
+        queue.remove(3);
+        assert_eq!(queue.ready(0), [1, 4, 5]);
     }
 
     #[test]

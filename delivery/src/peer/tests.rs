@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::ledger::StatusKind;
 use crate::service::Options;
-use crate::testing::{Answer, Node, status};
+use crate::testing::{ALICE, Answer, Node, status};
 
 const BOB: &str = "http://b.example/u/bob";
 const HOUR: Duration = Duration::from_secs(3600);
@@ -258,6 +258,33 @@ async fn one_subject_is_sent_in_order() {
     assert!(at("\"Note\"") < at("\"Undo\""));
 }
 
+/// The peer that keeps a shared inbox finds the followers by its own graph, which lacks one whose
+/// Accept is still on its way.
+#[tokio::test(start_paused = true)]
+async fn posts_to_followers_come_after_the_answers_that_made_them_such() {
+    let node = node().await;
+    node.net.serve("b.example", |hit| {
+        let slow = hit.body.contains("\"Accept\"");
+        let delay = if slow { Duration::from_secs(5) } else { Duration::ZERO };
+        Answer { delay, ..status(202) }
+    });
+    let follow = |by: &str| json!({"id": format!("{by}#follow"), "type": "Follow", "actor": by, "object": ALICE});
+    for by in ["http://b.example/u/fay", "http://b.example/u/flo"] {
+        node.receives(follow(by)).await;
+        let accept = json!({"type": "Accept", "actor": ALICE, "to": [by], "object": follow(by)});
+        node.appends(accept).await;
+    }
+    node.says("Direct", "1", &["http://b.example/u/fay"]).await;
+    node.says("Note", "2", &["https://www.w3.org/ns/activitystreams#Public"]).await;
+    node.says("Second", "3", &["https://www.w3.org/ns/activitystreams#Public"]).await;
+    node.delivery.wait_idle().await;
+    let posts = node.net.posts("b.example");
+    let at = |kind: &str| posts.iter().find(|post| post.body.contains(kind)).unwrap().at_ms;
+    assert!(at("\"Direct\"") < 5000, "what names its recipients waits for nobody");
+    assert!(at("\"Note\"") >= 5000);
+    assert!(at("\"Second\"") < 10_000, "posts do not wait for each other");
+}
+
 #[tokio::test(start_paused = true)]
 async fn peers_do_not_wait_for_each_other() {
     let node = node().await;
@@ -291,7 +318,7 @@ async fn a_queue_longer_than_the_window_drains() {
 async fn hidden_recipients_are_not_told() {
     let node = node().await;
     node.appends(json!({
-        "type": "Note", "actor": crate::testing::ALICE, "to": [BOB], "bto": ["http://x.example/u/x"],
+        "type": "Note", "actor": ALICE, "to": [BOB], "bto": ["http://x.example/u/x"],
         "object": {"id": "http://here.example/objects/1", "bcc": ["http://x.example/u/x"]}
     }))
     .await;
