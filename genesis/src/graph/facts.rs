@@ -297,14 +297,14 @@ impl Facts<'_> {
         Ok(stated.map(|stated| stated.actor))
     }
 
-    /// Whether an author undid the statement with this id.
-    pub(super) fn undid(
+    /// Whether a Follow between the two was stated at any time.
+    pub(super) fn ever_followed(
         &self,
         view: &dyn StateView,
-        author: &str,
-        id: &str,
+        follower: &str,
+        followed: &str,
     ) -> Result<bool, StateError> {
-        Ok(view.get(&self.key(&["undone", author, id]))?.is_some())
+        Ok(self.newest(view, Kind::Follow, follower, followed)?.is_some())
     }
 
     fn key(&self, parts: &[&str]) -> String {

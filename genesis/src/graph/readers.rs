@@ -155,12 +155,17 @@ impl Graph {
         self.facts().standing_follow(view, follower, followed)
     }
 
-    /// Whether an author undid the statement with this id.
+    /// Whether an actor has ever stated a Follow of another, whatever became of it.
     ///
     /// # Errors
     /// Where the state cannot be read.
-    pub fn undid(&self, view: &dyn StateView, author: &str, id: &str) -> Result<bool, StateError> {
-        self.facts().undid(view, author, id)
+    pub fn ever_followed(
+        &self,
+        view: &dyn StateView,
+        follower: &str,
+        followed: &str,
+    ) -> Result<bool, StateError> {
+        self.facts().ever_followed(view, follower, followed)
     }
 
     /// Whether a Block by `actor` of `other` is in force.

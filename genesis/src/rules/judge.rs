@@ -12,7 +12,7 @@ use super::{GenesisRules, kind_in};
 use crate::actor_keys;
 use crate::actors::{self, is_actor_type};
 use crate::fold::GRAPH;
-use crate::graph::{Graph, Relation};
+use crate::graph::Graph;
 
 impl GenesisRules {
     pub(super) fn judge_with(
@@ -163,16 +163,8 @@ fn answers_our_follow(
     if let Some(follower) = object.get("actor").and_then(id_of) {
         let ours = rules.base.is_local(follower)
             && object.get("object").and_then(id_of) == Some(activity.actor());
-        // An answer that crossed our Undo is no offence; it has no effect any more.
-        let sent = ours
-            && (graph.relation(state, follower, activity.actor())? != Relation::None
-                || match id_of(object) {
-                    Some(id) => {
-                        graph.is_follow_of(state, id, activity.actor())?
-                            || graph.undid(state, follower, id)?
-                    }
-                    None => false,
-                });
+        // An answer that crossed our Undo, or a newer Follow, is no offence; it has no effect.
+        let sent = ours && graph.ever_followed(state, follower, activity.actor())?;
         return if sent { Ok(()) } else { refuse() };
     }
     match id_of(object) {
@@ -217,4 +209,44 @@ fn may_change_keys(state: &dyn StateView, activity: &Activity) -> Result<(), Ref
     actor_keys::signer(&known.keys, &head.verification_method, activity)
         .map(|_| ())
         .map_err(|e| Refusal::new(Problem::NotAuthorised, format!("this key may not rotate: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use fedsx_kernel::state::MemoryState;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const ANN: &str = "http://here.example/actors/ann";
+    const BOB: &str = "http://there.example/actors/bob";
+
+    fn activity(mut content: Value) -> Activity {
+        let origin = content.get("actor").and_then(Value::as_str).unwrap().to_owned();
+        let seq = content.get("seq").cloned().unwrap_or_else(|| 0.into());
+        content["id"] = format!("{origin}#{seq}").into();
+        Activity::from_document(content).unwrap()
+    }
+
+    /// A Reject that was sent before the follower's newer Follow, or its Undo, arrived is late, and
+    /// no forgery: refusing it would leave a dead letter with an honest peer.
+    #[test]
+    fn answers_to_an_older_follow_of_ours_are_taken() {
+        let base: fedsx_kernel::Base = "http://here.example".parse().unwrap();
+        let rules = GenesisRules::new(base, "instance".parse().unwrap());
+        let mut state = MemoryState::default();
+        let follow =
+            |seq: u64| activity(json!({"type": "Follow", "seq": seq, "actor": ANN, "object": BOB}));
+        let reject = activity(json!({
+            "type": "Reject", "seq": 9, "actor": BOB, "to": [ANN], "object": follow(1).to_value(),
+        }));
+        let judge = |state: &MemoryState| answers_our_follow(&rules, state, &reject);
+        assert_eq!(judge(&state).unwrap_err().problem, Problem::NotAuthorised, "never followed");
+        let undo = json!({"type": "Undo", "seq": 3, "actor": ANN, "object": follow(2).to_value()});
+        for statement in [follow(1), follow(2), activity(undo)] {
+            Graph::new(GRAPH).fold(&mut state, &statement).unwrap();
+            assert!(judge(&state).is_ok(), "after {}", statement.kind());
+        }
+    }
 }
