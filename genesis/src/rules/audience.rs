@@ -67,7 +67,7 @@ pub(super) fn settle(
     }
     super::objects::strip_hidden(content);
     if !names_any {
-        (to, cc) = usual(with, content, tokens);
+        (to, cc) = usual(with, content, tokens)?;
     }
     for (member, ids) in [("to", to), ("cc", cc)] {
         if ids.is_empty() {
@@ -115,7 +115,7 @@ fn usual(
     with: &Preparing<'_>,
     content: &Map<String, Value>,
     tokens: &[AudienceToken],
-) -> (Vec<String>, Vec<String>) {
+) -> Result<(Vec<String>, Vec<String>), Refusal> {
     let (mut to, mut cc): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     let object = content.get("object");
     let within = |member: &str| object.and_then(|object| object.get(member));
@@ -128,7 +128,18 @@ fn usual(
             }
             AudienceToken::Object => (&mut to, object.and_then(id_of).into_iter().collect()),
             AudienceToken::ObjectActor => (&mut to, ids_in(within("actor"))),
-            AudienceToken::ObjectObject => (&mut to, ids_in(within("object"))),
+            AudienceToken::ObjectObject => {
+                // To a thing that is no actor nothing can be sent: a dead letter would be all.
+                let about_actors =
+                    object.and_then(super::kind_in).is_some_and(super::references::names_actor);
+                let mut ids = Vec::new();
+                for id in ids_in(within("object")) {
+                    if about_actors || actors::actor(with.state, id)?.is_some() {
+                        ids.push(id);
+                    }
+                }
+                (&mut to, ids)
+            }
             AudienceToken::ObjectAttributedTo => (&mut to, ids_in(within("attributedTo"))),
             AudienceToken::ObjectTo => {
                 let mut ids = ids_in(within("to"));
@@ -142,7 +153,7 @@ fn usual(
             }
         }
     }
-    (to, cc)
+    Ok((to, cc))
 }
 
 /// The actors hosted here that an activity is for; one that blocks the author is not among them.

@@ -136,8 +136,7 @@ impl Draft {
                 self.also_to(&author);
             }
         } else {
-            let names_actor = matches!(kind, "Follow" | "Block" | "Flag" | "Move");
-            let id = references::target(with, named, names_actor)?;
+            let id = references::target(with, named, references::names_actor(kind))?;
             self.content.insert("object".into(), id.into());
         }
         if kind == "Follow" {

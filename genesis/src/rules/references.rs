@@ -70,6 +70,11 @@ pub(super) fn actor_id(with: &Preparing<'_>, text: &str) -> String {
     }
 }
 
+/// Whether the object of this verb is an actor.
+pub(super) fn names_actor(kind: &str) -> bool {
+    matches!(kind, "Follow" | "Block" | "Flag" | "Move")
+}
+
 /// What a text in `object` names: an http(s) URL, or a local actor by its name where the verb is
 /// about actors.
 pub(super) fn target(
