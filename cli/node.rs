@@ -18,7 +18,7 @@ use fedsx_http::metrics::Metrics;
 use fedsx_http::{App, AppParts, HttpOptions, Listener, Readiness, Server};
 use fedsx_kernel::backup::{Backups, Beside};
 use fedsx_kernel::kernel::Parts;
-use fedsx_kernel::keys::{KeyRing, MasterKey, Vault};
+use fedsx_kernel::keys::{KeyMaker, KeyRing, MasterKey, Vault};
 use fedsx_kernel::log::{Log, LogOptions, Storage};
 use fedsx_kernel::merkle::Trees;
 use fedsx_kernel::proof::Suites;
@@ -68,6 +68,8 @@ pub struct Surroundings {
     pub dial: Arc<dyn Dial>,
     /// Encrypts private keys.
     pub master_key: MasterKey,
+    /// Makes private keys.
+    pub key_maker: Arc<dyn KeyMaker>,
     /// The verified genesis bundle.
     pub genesis: Arc<Verified>,
     /// Where metrics go.
@@ -90,22 +92,48 @@ pub struct Node {
 impl Node {
     /// Starts everything but the server. When it returns, genesis is in force.
     pub async fn start(options: NodeOptions, around: Surroundings) -> Result<Self> {
-        let Surroundings { runtime, storage, beside, dial, master_key, genesis, metrics } = around;
         let base = options.kernel.base.clone();
         let rules: Arc<dyn Rules> =
-            Arc::new(GenesisRules::new(base.clone(), options.kernel.instance.clone()));
-        let log = Log::open(storage.clone(), rules.clone(), runtime.clone(), &options.log)
-            .context("the log")?;
+            Arc::new(GenesisRules::new(base, options.kernel.instance.clone()));
+        let (storage, runtime) = (around.storage.clone(), around.runtime.clone());
+        let log =
+            Log::open(storage, rules.clone(), runtime.clone(), &options.log).context("the log")?;
         // Without a store that takes writes, nothing that follows the log gets on.
         let written = log.clone();
         let futile = Arc::new(move || written.failure());
-        let supervisor = Supervisor::start_unless(runtime.clock.clone(), futile).await?;
+        let supervisor = Supervisor::start_unless(runtime.clock, futile).await?;
+        let node = Self::assemble(options, around, rules, log, supervisor.clone()).await;
+        if node.is_err() {
+            // What was started before the failure goes down with it.
+            supervisor.stop(None);
+        }
+        node
+    }
+
+    async fn assemble(
+        options: NodeOptions,
+        around: Surroundings,
+        rules: Arc<dyn Rules>,
+        log: Log,
+        supervisor: ActorRef<SupervisorMessage>,
+    ) -> Result<Self> {
+        let Surroundings {
+            runtime,
+            storage,
+            beside,
+            dial,
+            master_key,
+            key_maker,
+            genesis,
+            metrics,
+        } = around;
+        let base = options.kernel.base.clone();
         let tokens = Tokens::load(storage.ledgers(), *master_key.derive(TOKEN_KEY))?;
         for spec in &options.tokens {
             tokens.put(spec)?;
         }
         log.sync().await?;
-        let ring = KeyRing::new(Vault::new(master_key), storage.ledgers());
+        let ring = KeyRing::new(Vault::new(master_key), storage.ledgers()).with_maker(key_maker);
         let client = Client::new(options.client, dial, runtime.clock.clone());
         let discovery = Discovery::new(
             DiscoveryParts {
@@ -195,6 +223,11 @@ impl Node {
             tracing::warn!("some requests did not end in time");
         }
         Ok(())
+    }
+
+    /// The actor above all others of the node. A simulator that lets the node crash kills it.
+    pub fn supervisor(&self) -> ActorRef<SupervisorMessage> {
+        self.supervisor.clone()
     }
 
     /// Stops everything but the server. What is queued goes on after the next start.

@@ -11,6 +11,7 @@ use fedsx_delivery::service;
 use fedsx_genesis::erasure::Wishes;
 use fedsx_http::metrics::Metrics;
 use fedsx_http::{HttpOptions, TcpAcceptor};
+use fedsx_kernel::keys::FreshKeys;
 use fedsx_kernel::log::{LogOptions, SledOptions, SledStorage};
 use fedsx_kernel::runtime::Runtime;
 use fedsx_kernel::{Base, KernelOptions};
@@ -76,6 +77,7 @@ async fn serve(config: ServeConfig) -> Result<()> {
         beside: Some(Arc::new(data::BesideStore::new(&config.data))),
         dial: Arc::new(TcpDial { allow_private_network: config.allow_private_network }),
         master_key,
+        key_maker: Arc::new(FreshKeys),
         genesis: Arc::new(verified),
         metrics: Metrics::install()?,
     };

@@ -81,7 +81,10 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    let verified = catch_unwind(AssertUnwindSafe(|| verify(&storage, &base)));
+    let verified = catch_unwind(AssertUnwindSafe(|| {
+        storage.check().context("reading everything once")?;
+        verify(&storage, &base)
+    }));
     match verified.unwrap_or_else(|_| Err(anyhow!("the store cannot be read"))) {
         Ok(counts) if args.json => {
             println!("{}", serde_json::to_string(&counts)?);
@@ -131,7 +134,7 @@ fn advise(directory: &Path) {
 }
 
 /// Checks the log, its admission state and its projections.
-pub fn verify(storage: &SledStorage, base: &Base) -> Result<Counts> {
+pub fn verify(storage: &dyn Storage, base: &Base) -> Result<Counts> {
     let (store, ledgers) = (storage.log(), storage.ledgers());
     let rules = GenesisRules::new(base.clone(), "instance".parse()?);
     let mut checker = Checker {
@@ -163,7 +166,6 @@ pub fn verify(storage: &SledStorage, base: &Base) -> Result<Counts> {
         bar.set(after);
     }
     drop(bar);
-    storage.check().context("reading everything once")?;
     checker.streams()?;
     checker.admission()?;
     checker.erasures.check()?;
@@ -349,7 +351,7 @@ impl Erasures {
     }
 }
 
-fn projections(storage: &SledStorage, base: &Base, counts: &mut Counts) -> Result<()> {
+fn projections(storage: &dyn Storage, base: &Base, counts: &mut Counts) -> Result<()> {
     let (table, store) = (storage.projections(), storage.log());
     let context = Context { base: base.clone() };
     let mut folds = builtin();

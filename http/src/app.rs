@@ -104,7 +104,11 @@ pub struct App {
 impl App {
     /// Puts the shared state together.
     pub fn new(parts: AppParts) -> Self {
-        let rates = Rates::new(parts.options.requests_per_second, parts.options.burst);
+        let rates = Rates::new(
+            parts.options.requests_per_second,
+            parts.options.burst,
+            parts.kernel.runtime().clock.clone(),
+        );
         let in_flight = Arc::new(Semaphore::new(parts.options.requests_in_flight));
         Self { parts: Arc::new(parts), rates: Arc::new(rates), in_flight }
     }

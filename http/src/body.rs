@@ -39,6 +39,7 @@ pub(crate) async fn activity(
     }
     let slow = app.kernel().runtime().clock.sleep(app.parts.options.body_timeout);
     tokio::select! {
+        biased;
         collected = Limited::new(body, most).collect() => match collected {
             Ok(collected) => Ok(collected.to_bytes().to_vec()),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
@@ -65,6 +66,7 @@ pub(crate) async fn settle(State(app): State<App>, request: Request, next: Next)
     let (parts, body) = request.into_parts();
     let slow = app.kernel().runtime().clock.sleep(app.parts.options.body_timeout);
     let collected = tokio::select! {
+        biased;
         collected = Limited::new(body, SMALL_BYTES).collect() => collected,
         () = slow => {
             let refusal = Refusal::new(Problem::RequestTimeout, "the body did not arrive in time");

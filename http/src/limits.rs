@@ -2,28 +2,48 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use fedsx_kernel::refusal::{Problem, Refusal};
-use governor::clock::Clock as _;
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use fedsx_kernel::runtime::Clock;
+use governor::clock::Clock as RateClock;
+use governor::middleware::NoOpMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
 
 use crate::app::App;
 use crate::problem::Rejection;
 
 /// Requests per second and client.
-pub(crate) struct Rates(Option<DefaultKeyedRateLimiter<IpAddr>>);
+pub(crate) struct Rates(Option<Limiter>);
+
+type Limiter = RateLimiter<IpAddr, DashMapStateStore<IpAddr>, NodeClock, NoOpMiddleware<Duration>>;
+
+/// The node's clock, as the limiter wants it: since 1970.
+#[derive(Clone)]
+struct NodeClock(Arc<dyn Clock>);
+
+impl RateClock for NodeClock {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.now_ms()).unwrap_or(0))
+    }
+}
 
 impl Rates {
     /// `per_second` 0 means no limit.
-    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
+    pub(crate) fn new(per_second: u32, burst: u32, clock: Arc<dyn Clock>) -> Self {
+        let clock = NodeClock(clock);
         let quota = NonZeroU32::new(per_second).map(|per_second| {
             Quota::per_second(per_second)
                 .allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN))
         });
-        Self(quota.map(RateLimiter::keyed))
+        Self(quota.map(|quota| RateLimiter::dashmap_with_clock(quota, clock)))
     }
 
     /// Seconds to wait where the client asked too often.
@@ -33,9 +53,9 @@ impl Rates {
         if limiter.len() > 100_000 {
             limiter.retain_recent();
         }
-        limiter.check_key(&client).map_err(|not_until| {
-            not_until.wait_time_from(governor::clock::DefaultClock::default().now()).as_secs() + 1
-        })
+        limiter
+            .check_key(&client)
+            .map_err(|not_until| not_until.wait_time_from(limiter.clock().now()).as_secs() + 1)
     }
 }
 

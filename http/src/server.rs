@@ -55,14 +55,16 @@ impl Server {
         let connections = Arc::new(Semaphore::new(most));
         loop {
             let permit = tokio::select! {
-                permit = connections.clone().acquire_owned() => permit,
+                biased;
                 () = told(&mut stop) => break,
+                permit = connections.clone().acquire_owned() => permit,
             };
             // The semaphore is never closed.
             let Ok(permit) = permit else { break };
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                biased;
                 () = told(&mut stop) => break,
+                accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, address)) => self.serve(stream, address, permit, stop.clone()),
@@ -77,6 +79,7 @@ impl Server {
         self.app.parts.projections.end_streams();
         let all = u32::try_from(most).unwrap_or(u32::MAX);
         tokio::select! {
+            biased;
             _ = connections.acquire_many(all) => Ok(true),
             () = clock.sleep(self.app.parts.options.drain) => Ok(false),
         }
@@ -105,6 +108,7 @@ impl Server {
             let connection = builder.serve_connection(TokioIo::new(stream), service);
             tokio::pin!(connection);
             let ended = tokio::select! {
+                biased;
                 ended = connection.as_mut() => ended,
                 () = told(&mut stop) => {
                     connection.as_mut().graceful_shutdown();

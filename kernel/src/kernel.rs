@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use moka::sync::Cache;
 use ractor::ActorRef;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
@@ -17,6 +16,7 @@ use crate::keys::{KeyRing, RingError};
 use crate::log::{Append, AppendError, Appended, BODY_ERASED, Log, Meta, Once, Place};
 use crate::pipeline::inbound::{Delivery, Received};
 use crate::pipeline::rates::Rates;
+use crate::pipeline::replays::Replays;
 use crate::proof::Suites;
 use crate::refusal::{Problem, Refusal};
 use crate::rules::Rules;
@@ -121,7 +121,7 @@ pub struct Shared {
     pub(crate) ring: KeyRing,
     pub(crate) suites: Suites,
     pub(crate) keys: Arc<dyn KeySource>,
-    pub(crate) replays: Cache<[u8; 32], ()>,
+    pub(crate) replays: Replays,
     pub(crate) deliveries: Semaphore,
     pub(crate) introductions: Semaphore,
     pub(crate) rates: Rates,
@@ -150,10 +150,7 @@ pub struct Parts {
 impl Kernel {
     /// Puts a kernel together.
     pub fn new(parts: Parts) -> Self {
-        let replays = Cache::builder()
-            .max_capacity(1_000_000)
-            .time_to_live(parts.options.replay_window)
-            .build();
+        let replays = Replays::new(parts.options.replay_window);
         let inner = Arc::new(Shared {
             deliveries: Semaphore::new(parts.options.deliveries_in_flight),
             introductions: Semaphore::new(parts.options.introductions_in_flight),

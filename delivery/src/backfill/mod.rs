@@ -143,6 +143,7 @@ impl Backfills {
     pub async fn quiesce(&self, patience: Duration) -> bool {
         let all = u32::try_from(self.context.options.backfills.max(1)).unwrap_or(u32::MAX);
         let ended = tokio::select! {
+            biased;
             permits = self.context.gate.acquire_many(all) => permits.is_ok(),
             () = self.context.kernel.runtime().clock.sleep(patience) => false,
         };

@@ -131,7 +131,7 @@ impl Discovery {
             failed: Memory::new(options.cached, options.negative_ttl, clock()),
             accounts: Memory::new(options.cached, options.account_ttl, clock()),
             unresolved: Memory::new(options.cached, options.negative_ttl, clock()),
-            secrets: sign::Secrets::default(),
+            secrets: sign::Secrets::new(parts.runtime.clock.clone()),
             options,
             parts,
         };

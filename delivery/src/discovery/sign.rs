@@ -1,17 +1,18 @@
 //! Signing requests as one of our actors.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fedsx_kernel::keys::{Algorithm, Purpose, RingError, SecretKey};
-use fedsx_kernel::runtime::{BlockingFailed, Runtime};
+use fedsx_kernel::runtime::{BlockingFailed, Clock, Runtime};
 use fedsx_kernel::state::StateError;
 use futures::future::BoxFuture;
 use hyper::header::HeaderMap;
 use hyper::{Method, Uri};
-use moka::sync::Cache;
 use thiserror::Error;
 
 use super::DiscoveryParts;
+use super::memory::Memory;
 use crate::client::{SignError, SignRequest};
 use crate::ledger::Signing;
 use crate::signature::{self, RequestToSign, Scheme, Signer};
@@ -38,16 +39,13 @@ pub enum SignerError {
 }
 
 /// Private keys that were opened a short while ago; opening one costs more than a signature.
-pub(super) struct Secrets(Cache<String, SecretKey>);
-
-impl Default for Secrets {
-    fn default() -> Self {
-        let ttl = Duration::from_secs(300);
-        Self(Cache::builder().max_capacity(256).time_to_live(ttl).build())
-    }
-}
+pub(super) struct Secrets(Memory<SecretKey>);
 
 impl Secrets {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self(Memory::new(256, Duration::from_secs(300), clock))
+    }
+
     /// The current keys of an actor of ours. Blocks.
     pub fn signer(&self, parts: &DiscoveryParts, actor: &str) -> Result<KeySigner, SignerError> {
         let history = parts.rules.keys(parts.log.state(), actor)?.unwrap_or_default();
@@ -57,7 +55,7 @@ impl Secrets {
                 Some(secret) => secret,
                 None => match parts.ring.secret(&key.id) {
                     Ok(secret) => {
-                        self.0.insert(key.id.clone(), secret.clone());
+                        self.0.put(&key.id, secret.clone());
                         secret
                     }
                     // The actor itself keeps the private half.

@@ -196,6 +196,7 @@ impl Peers {
         let all = u32::try_from(self.context.options.sends.max(1)).unwrap_or(u32::MAX);
         let late = self.context.kernel.runtime().clock.sleep(patience);
         let ended = tokio::select! {
+            biased;
             permits = self.context.gate.acquire_many(all) => permits.is_ok(),
             () = late => false,
         };

@@ -150,6 +150,8 @@ impl Stream {
                 return Some(format!("retry: {RETRY_MS}\nid: {at}\n\n"));
             }
             tokio::select! {
+                biased;
+                () = &mut self.ends => return None,
                 more = self.changes.changed() => if !more {
                     return None;
                 },
@@ -157,7 +159,6 @@ impl Stream {
                     // The position moves the client on also where nothing was for it.
                     return Some(format!(": heartbeat\nid: {}\n\n", self.changes.position()));
                 }
-                () = &mut self.ends => return None,
             }
         }
     }

@@ -163,6 +163,7 @@ async fn delivery_state(app: &App, grant: Option<&Grant>, query: &[(String, Stri
             app.parts.delivery.caught_up().await;
         };
         tokio::select! {
+            biased;
             () = reached => {}
             () = patience => {
                 return Err(Refusal::new(Problem::NotCaughtUp, "delivery has not come so far").into());

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 pub use history::{HistoryError, Key, KeyHistory, MAX_KEYS, Material, Purpose};
 pub use public::PublicKey;
-pub use ring::{KeyRing, RingError};
+pub use ring::{FreshKeys, KeyMaker, KeyRing, RingError};
 pub use secret::SecretKey;
 pub use vault::{MasterKey, Vault, VaultError};
 

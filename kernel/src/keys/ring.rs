@@ -2,15 +2,39 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{SecretKey, Vault, VaultError};
+use super::{Algorithm, KeyError, SecretKey, Vault, VaultError};
 use crate::log::{StoreError, Table};
 use crate::runtime::Random;
+
+/// Makes private keys. Making an RSA key takes long, so a simulator brings keys that were made
+/// before.
+pub trait KeyMaker: Send + Sync + 'static {
+    /// A new key. Blocks.
+    ///
+    /// # Errors
+    /// Where the library cannot make one.
+    fn make(&self, algorithm: Algorithm, random: &dyn Random) -> Result<SecretKey, KeyError>;
+}
+
+/// Makes every key anew.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FreshKeys;
+
+impl KeyMaker for FreshKeys {
+    fn make(&self, algorithm: Algorithm, random: &dyn Random) -> Result<SecretKey, KeyError> {
+        match algorithm {
+            Algorithm::Ed25519 => Ok(SecretKey::generate_ed25519(random)),
+            Algorithm::RsaV15Sha256 => SecretKey::generate_rsa(random),
+        }
+    }
+}
 
 /// The private keys of an instance: sealed in the ledger, opened when something is to be signed.
 #[derive(Clone)]
 pub struct KeyRing {
     vault: Arc<Vault>,
     ledger: Arc<dyn Table>,
+    maker: Arc<dyn KeyMaker>,
 }
 
 /// Why a private key could not be had or kept.
@@ -36,7 +60,21 @@ pub enum RingError {
 impl KeyRing {
     /// A ring over a ledger.
     pub fn new(vault: Vault, ledger: Arc<dyn Table>) -> Self {
-        Self { vault: Arc::new(vault), ledger }
+        Self { vault: Arc::new(vault), ledger, maker: Arc::new(FreshKeys) }
+    }
+
+    /// The same ring with another maker of keys.
+    #[must_use]
+    pub fn with_maker(self, maker: Arc<dyn KeyMaker>) -> Self {
+        Self { maker, ..self }
+    }
+
+    /// A new private key, which is kept nowhere yet. Blocks.
+    ///
+    /// # Errors
+    /// Where the library cannot make one.
+    pub fn make(&self, algorithm: Algorithm, random: &dyn Random) -> Result<SecretKey, KeyError> {
+        self.maker.make(algorithm, random)
     }
 
     /// Seals and keeps a private key. Durable after the log's next sync.

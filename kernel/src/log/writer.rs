@@ -56,11 +56,13 @@ impl Writer {
         loop {
             let first = if noted_later.is_some() {
                 tokio::select! {
-                    request = requests.recv() => request,
+                    biased;
+                    // First, so that steady writing does not put the note off for ever.
                     () = tokio::time::sleep_until(note_at) => {
                         self.note(noted_later.take()).await;
                         continue;
                     }
+                    request = requests.recv() => request,
                 }
             } else {
                 requests.recv().await

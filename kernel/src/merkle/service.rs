@@ -177,6 +177,7 @@ impl Trees {
     async fn computing(&self, covered: u64, size: u64) -> Result<MutexGuard<'_, ()>, TreeError> {
         let wait = self.inner.runtime.clock.sleep(PATIENCE);
         tokio::select! {
+            biased;
             guard = self.inner.computing.lock() => Ok(guard),
             () = wait => Err(TreeError::NotCaughtUp { covered, size }),
         }

@@ -132,7 +132,7 @@ pub(crate) async fn receive(shared: &Arc<Shared>, delivery: Delivery) -> Result<
     let appended = shared.log.append(append).await;
     if let (Err(_), Some(key)) = (&appended, replay_key) {
         // What was not taken may be tried again, even by the very same request.
-        shared.replays.invalidate(&key);
+        shared.replays.forget(&key);
     }
     match appended {
         Ok(appended) if appended.already() => Ok(Received::Already { cid: appended.cid }),
@@ -202,8 +202,7 @@ fn ahead(shared: &Shared, activity: &Activity) -> Result<(), Refusal> {
 /// Remembers a signed request; a second one like it is a replay.
 fn replay(shared: &Shared, request: Option<[u8; 32]>) -> Result<Option<[u8; 32]>, Refusal> {
     let Some(key) = request else { return Ok(None) };
-    let seen = shared.replays.entry(key).or_insert(());
-    if seen.is_fresh() {
+    if shared.replays.first(key, shared.runtime.clock.now_ms()) {
         Ok(Some(key))
     } else {
         Err(Refusal::new(Problem::ReplayedRequest, "sign every attempt anew, with a new nonce"))

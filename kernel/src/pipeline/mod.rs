@@ -6,5 +6,6 @@
 pub mod inbound;
 pub(crate) mod outbound;
 pub(crate) mod rates;
+pub(crate) mod replays;
 
 pub use outbound::{contexts, seconds};

@@ -9,7 +9,7 @@ use crate::activity::Activity;
 use crate::address::ActorName;
 use crate::cid::Cid;
 use crate::kernel::Shared;
-use crate::keys::{Algorithm, Material, Purpose, SecretKey};
+use crate::keys::{Material, Purpose, SecretKey};
 use crate::proof::{self, SignOptions};
 use crate::refusal::{Problem, Refusal};
 use crate::rules::{Direction, Judgement, NewKey, Prepared, Preparing};
@@ -41,12 +41,12 @@ pub(crate) async fn generate_keys(shared: &Arc<Shared>, work: &mut Work) -> Resu
     let known = shared.rules.keys(shared.log.state(), &work.actor)?.unwrap_or_default();
     for wish in wishes {
         let (random, wanted) = (shared.runtime.random.clone(), wish.clone());
+        let ring = shared.ring.clone();
         let generated = shared
             .runtime
-            .run(move || match (wanted.given, wanted.algorithm) {
-                (Some(given), _) => Ok(given),
-                (None, Algorithm::Ed25519) => Ok(SecretKey::generate_ed25519(random.as_ref())),
-                (None, Algorithm::RsaV15Sha256) => SecretKey::generate_rsa(random.as_ref()),
+            .run(move || match wanted.given {
+                Some(given) => Ok(given),
+                None => ring.make(wanted.algorithm, random.as_ref()),
             })
             .await
             .map_err(|e| internal(&e))?

@@ -373,6 +373,7 @@ impl Projections {
         let (answer, receive) = oneshot::channel();
         actor.cast(Message::Rebuild(answer)).map_err(|_| unavailable())?;
         let begun = tokio::select! {
+            biased;
             begun = receive => begun.map_err(|_| unavailable())?,
             () = self.0.runtime.clock.sleep(REBUILD_WAIT) => return Err(unavailable()),
         };
@@ -401,6 +402,7 @@ impl Projections {
         let (answer, receive) = oneshot::channel();
         actor.cast(Message::Digest(answer)).map_err(|_| unavailable())?;
         tokio::select! {
+            biased;
             digest = receive => Ok(digest.map_err(|_| unavailable())??),
             () = self.0.runtime.clock.sleep(DIGEST_WAIT) => Err(unavailable()),
         }
