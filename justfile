@@ -15,6 +15,10 @@ ci:
 smoke:
     scripts/smoke_federate.sh
 
+# The simulation: `just sim SEEDS=10000`, or `just sim 10000`
+sim SEEDS="50":
+    scripts/sim.sh "{{trim_start_match(SEEDS, "SEEDS=")}}"
+
 # Format the code
 fmt:
     cargo fmt --all
