@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use fedsx_delivery::announced::Announced;
 use fedsx_delivery::client::{Client, ClientOptions, Dial};
 use fedsx_delivery::discovery::{Discovery, DiscoveryOptions, DiscoveryParts};
 use fedsx_delivery::{Delivery, service};
 use fedsx_genesis::bundle::Verified;
 use fedsx_genesis::erasure::{self, Eraser, Wishes};
 use fedsx_genesis::triggers::Triggers;
-use fedsx_genesis::{GenesisRules, boot, reactions};
+use fedsx_genesis::{GenesisRules, boot, follower, reactions};
 use fedsx_http::metrics::Metrics;
 use fedsx_http::{App, AppParts, HttpOptions, Listener, Readiness, Server};
 use fedsx_kernel::backup::{Backups, Beside};
@@ -185,6 +186,10 @@ impl Node {
         let reactions = reactions::start(kernel.clone(), storage.ledgers(), &supervisor)
             .await
             .context("reactions")?;
+        let announced = Arc::new(Announced::new(kernel.clone(), discovery.clone()));
+        follower::follow(kernel.clone(), storage.ledgers(), announced, &supervisor)
+            .await
+            .context("what is announced")?;
         let eraser = Eraser::new(kernel.clone());
         erasure::follow(eraser.clone(), options.wishes, storage.ledgers(), &supervisor)
             .await

@@ -9,6 +9,7 @@
 //! slows a publish down.
 #![forbid(unsafe_code)]
 
+pub mod announced;
 pub mod audience;
 pub mod backfill;
 pub mod client;

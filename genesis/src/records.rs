@@ -5,6 +5,9 @@ pub const GENESIS_ACTIVATED: &str = "GenesisActivated";
 /// The document of an actor elsewhere was fetched. `object`: the document; `keyHistory`: its
 /// keys with their intervals, where its instance serves them.
 pub const ACTOR_FETCHED: &str = "ActorFetched";
+/// An activity that an Announce passes on was fetched from its origin. `object`: the activity;
+/// `vouchedBy`: what vouches for it.
+pub const ACTIVITY_FETCHED: &str = "ActivityFetched";
 /// Dead letters were put back into their queue. `object`: which.
 pub const DEAD_LETTER_REPLAYED: &str = "DeadLetterReplayed";
 pub use fedsx_kernel::log::BODY_ERASED;

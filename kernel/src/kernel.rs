@@ -182,6 +182,12 @@ impl Kernel {
         crate::pipeline::inbound::receive(&self.inner, delivery).await
     }
 
+    /// Whether an activity that was fetched from a URL is by its author and admissible; nothing is
+    /// appended. The answer names what vouches for it.
+    pub async fn vouch(&self, body: &[u8], url: &str) -> Result<(Activity, String), Refusal> {
+        crate::pipeline::inbound::vouch(&self.inner, body, url).await
+    }
+
     /// Records an observation or decision of this instance in the `local` stream. `content` has
     /// a `type`; author, time and salt are added.
     pub async fn record(

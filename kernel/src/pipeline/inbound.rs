@@ -78,6 +78,21 @@ pub enum Received {
     Ignored,
 }
 
+/// Checks an activity that was fetched as a delivery of it would be, and appends nothing.
+pub(crate) async fn vouch(
+    shared: &Arc<Shared>,
+    body: &[u8],
+    url: &str,
+) -> Result<(Activity, String), Refusal> {
+    let activity = shape(body)?;
+    let state = shared.log.state();
+    shared.rules.sender(state, activity.actor(), None)?;
+    ahead(shared, &activity)?;
+    let vouched = verify(shared, &activity, &Transport::Fetched(url.to_owned())).await?;
+    shared.rules.judge(state, &activity, Direction::Inbound)?;
+    Ok((activity, vouched.by))
+}
+
 pub(crate) async fn receive(shared: &Arc<Shared>, delivery: Delivery) -> Result<Received, Refusal> {
     let Ok(_permit) = shared.deliveries.try_acquire() else {
         return Err(Refusal::new(Problem::Busy, "too many deliveries are under way"));

@@ -5,6 +5,7 @@
 //! somebody else's Announce: naming an object must not show it to who may not read it.
 
 use fedsx_genesis::definition::Kind;
+use fedsx_genesis::records::ACTIVITY_FETCHED;
 use fedsx_kernel::activity::{Activity, id_of};
 use fedsx_kernel::address::ActorName;
 use fedsx_kernel::log::{Record, Stream};
@@ -59,6 +60,14 @@ impl Fold for Feed {
     fn fold(&self, _: &Context, state: &mut dyn State, record: &Record) -> Result<(), FoldError> {
         let activity = &record.activity;
         if is_local_record(record) {
+            // What an Announce passes on may have been fetched; nobody here received it.
+            if activity.kind() == ACTIVITY_FETCHED
+                && let Some(object) = activity.object()
+                && let Ok(fetched) = Activity::from_document(object.clone())
+                && fetched.kind() == "Create"
+            {
+                known(state, &fetched)?;
+            }
             return Ok(());
         }
         match activity.kind() {
