@@ -447,7 +447,8 @@ fn ipld_tools_of_others_read_it() {
     node.settled_head();
     let outbox: Vec<Value> = node.outbox("alice");
     node.stop();
-    let file = libraries.join("alice.car");
+    let place = tempfile::tempdir().expect("a directory");
+    let file = place.path().join("alice.car");
     counts(&export(node.data(), "alice", &file, &["--with-inbox", "--json"]));
     let found = agrees(&file);
     assert!(found["outbox"].as_u64() >= Some(outbox.len() as u64), "{found}");
@@ -462,7 +463,7 @@ fn ipld_tools_of_others_read_it() {
     for n in 0..2300 {
         story.note(&format!("note {n}"));
     }
-    let file = libraries.join("story.car");
+    let file = place.path().join("story.car");
     story.write(&file, |_, _| ());
     let found = agrees(&file);
     assert!(found["chunks"].as_u64() >= Some(3), "{found}");
