@@ -232,10 +232,9 @@ fn failing_triggers_are_listed_and_harm_nothing() {
         let refused = node.admin().post("/activity", &trigger("wrong", json!({}), then));
         assert_eq!(refused.status, 422, "{name}: {}", refused.text());
     }
-    for path in ["/admin/triggers"] {
-        assert_eq!(node.client().get(path).status, 401);
-        assert_eq!(node.as_actor("alice").get(path).status, 403);
-    }
+    let path = "/admin/triggers";
+    assert_eq!(node.client().get(path).status, 401);
+    assert_eq!(node.as_actor("alice").get(path).status, 403);
     // A trigger that was taken back acts no more.
     node.publish("operator", &json!({ "type": "Undo", "object": defined.id }));
     node.publish("alice", &tagged("y", "smoketest"));

@@ -172,7 +172,8 @@ fn an_erased_note_is_gone_and_all_else_holds() {
     let mut cids = vec![note.cid.as_str(), &update.cid, &copy.cid];
     let mut gone: Vec<&str> =
         erased["erased"].as_array().expect("CIDs").iter().filter_map(Value::as_str).collect();
-    (cids.sort_unstable(), gone.sort_unstable());
+    cids.sort_unstable();
+    gone.sort_unstable();
     assert_eq!(gone, cids, "both versions, and bob's copy that alice received");
     assert_eq!(erase(&a, &object)["erased"], json!([]), "nothing is left to erase");
 

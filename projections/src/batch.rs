@@ -99,7 +99,7 @@ impl Folding<'_> {
             }
             checkpoint.set_aside = checkpoint.set_aside.saturating_add_signed(effect.waiting);
             checkpoint.global_seq = seq;
-            checkpoint.stale |= self.fold.keeps_content() && is_erasure(&record, checkpoint.born);
+            checkpoint.stale |= self.fold.keeps_content() && is_erasure(record, checkpoint.born);
             checkpoint.cid = Some(record.entry.cid);
         }
         let mut writes = Vec::new();

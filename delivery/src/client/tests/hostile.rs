@@ -1,6 +1,8 @@
 //! Servers that mean no good: every request to one ends inside its limits, and nothing of it goes on
 //! afterwards. The servers are those of `tests/hostile_servers`.
 
+#![allow(clippy::disallowed_methods, reason = "time limits over real sockets are real time")]
+
 #[path = "../../../../tests/hostile_servers/server.rs"]
 mod server;
 
