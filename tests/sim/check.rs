@@ -109,8 +109,8 @@ pub async fn deliveries(world: &World, before: Option<&Found>) -> Found {
                             status.iter().map(|s| (&s.peer, s.timeline.last())).collect();
                         world.violation(format!("{what} is still parked: {last:?}"));
                     }
-                } else if !refusable(world, &logs, activity.actor(), to, &name)
-                    && !(wide && let_go(world, &logs, node, record, to, &name))
+                } else if !(refusable(world, &logs, activity.actor(), to, &name)
+                    || wide && let_go(world, &logs, node, record, to, &name))
                 {
                     let status = world.nodes[node].handles().unwrap().delivery.status(&cid).await;
                     let status: Vec<_> = status
