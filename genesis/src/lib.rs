@@ -12,6 +12,7 @@ pub mod definition;
 pub mod erasure;
 pub mod fold;
 pub mod follower;
+pub mod fuzzing;
 pub mod graph;
 pub mod manifest;
 pub mod published;
