@@ -163,6 +163,23 @@ fn subtypes_are_checked_by_their_supertypes_too() {
     );
     let whole = json!({ "type": "Link2", "href": "https://x.example", "content": "x" });
     create(whole).expect(201, "all of it");
+    // What folds Notes folds what is also a Note, however far below, from the beginning.
+    let notes = json!({
+        "name": "note-count", "when": { "type": "Create", "object": "Note" },
+        "initial": 0, "fold": "state += 1",
+    });
+    define(&node, "DefineProjection", &notes);
+    let count = |after: &Published| {
+        let rows = node.projection("note-count", &format!("?min_seq={}", after.global_seq));
+        rows.first().map_or(Value::Null, |row| row["value"].clone())
+    };
+    assert_eq!(count(&node.note("alice", "plain")), 4, "a Note, a Task and both Link2");
+    let page = json!({ "name": "Leaflet", "schema": {} });
+    define(&node, "DefineObject", &page);
+    create(json!({ "type": "Leaflet", "content": "x" })).expect(201, "a Leaflet");
+    assert_eq!(count(&node.note("alice", "plain")), 5, "a Leaflet is no Note");
+    let stated = define(&node, "SubtypeOf", &json!({ "name": "Leaflet", "of": "Note" }));
+    assert_eq!(count(&stated), 6, "until somebody says so");
     let published = node.projection("define-registry", "?key=subtypes&key=Link2");
     assert_eq!(published[0]["value"]["status"], "local");
     for (case, kind, object) in [

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fedsx_kernel::state::{StateError, StateView};
 use serde_json::Value;
 
 use super::{Seen, When, program};
@@ -64,6 +65,15 @@ impl Projection {
             fold: program(definition, scripts, "fold", fold)?,
             sight,
         })
+    }
+
+    /// The same, seeing subtypes of the types that it names, too; and which these are.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn widened(mut self, state: &dyn StateView) -> Result<(Self, Vec<String>), StateError> {
+        let more = self.when.widen(state)?;
+        Ok((self, more))
     }
 
     /// Whose activities are folded.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fedsx_kernel::activity::{id_of, kind_of};
+use fedsx_kernel::state::{StateError, StateView};
 use serde_json::{Map, Value};
 
 use super::{Seen, When, program};
@@ -46,6 +47,15 @@ impl Trigger {
             None => return Err(DefinitionError::Member("then", "is missing".into())),
         };
         Ok(Self { when, then })
+    }
+
+    /// The same, set off by subtypes of the types that it names, too.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn widened(mut self, state: &dyn StateView) -> Result<Self, StateError> {
+        self.when.widen(state)?;
+        Ok(self)
     }
 
     /// What sets it off.

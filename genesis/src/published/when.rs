@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use fedsx_kernel::activity::{Activity, kind_of};
+use fedsx_kernel::state::{StateError, StateView};
 use serde_json::Value;
 
 use super::{Seen, program};
-use crate::definition::{Definition, DefinitionError};
+use crate::definition::{Definition, DefinitionError, Kind};
+use crate::registry::Registry;
 use crate::script::{Program, ScriptError, Scripts};
 
 /// The member `when`: the verbs, the types of the embedded object, the subscription and the guard
@@ -54,6 +56,19 @@ impl When {
             subscription,
             guard: guard.transpose()?,
         })
+    }
+
+    /// Lets subtypes of the named types fit, too, as they are in force in the admission state. The
+    /// answer is which.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub(super) fn widen(&mut self, state: &dyn StateView) -> Result<Vec<String>, StateError> {
+        let verbs = Registry::ADMISSION.subtypes(state, Kind::ActivityTypes, &self.types)?;
+        let objects = Registry::ADMISSION.subtypes(state, Kind::ObjectTypes, &self.objects)?;
+        self.types.extend(verbs.iter().cloned());
+        self.objects.extend(objects.iter().cloned());
+        Ok([verbs, objects].concat())
     }
 
     /// The subscription that must fit.

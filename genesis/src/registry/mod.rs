@@ -185,6 +185,35 @@ impl Registry {
         Ok(lineage)
     }
 
+    /// The types in force that are also of one of these types, themselves apart, by name.
+    pub fn subtypes(
+        self,
+        state: &dyn StateView,
+        kind: Kind,
+        of: &[String],
+    ) -> Result<Vec<String>, StateError> {
+        let mut found = Vec::new();
+        if of.is_empty() {
+            return Ok(found);
+        }
+        for kinds in [kind, Kind::Subtypes] {
+            for (place, value) in rows(state, &self.below(&["def", kinds.as_str()]))? {
+                let (name, held) = (last_part(&place), read::<InForce>(place, value)?);
+                let says = !held.definition()?.supertypes().is_empty();
+                if !says || of.contains(&name) || found.contains(&name) {
+                    continue;
+                }
+                if self.lineage(state, kind, &name)?.iter().any(|one| of.contains(one)) {
+                    found.push(name);
+                }
+            }
+        }
+        // A type below one that says so may say nothing of its own; lineages are followed from
+        // every type that says anything, so all of them are here.
+        found.sort();
+        Ok(found)
+    }
+
     /// The names of the validators that check documents of a type. `what` is `activity` or
     /// `object`.
     pub fn validators(

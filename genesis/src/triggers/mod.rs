@@ -151,7 +151,10 @@ impl Triggers {
         for (name, held) in registry::all(kernel.log().state(), Kind::Triggers, MAX_TRIGGERS)? {
             let definition = held.definition()?;
             let Some(publisher) = self.publisher(&held)? else { continue };
-            let trigger = Trigger::read(&definition, scripts).map_err(|e| e.to_string());
+            let trigger = match Trigger::read(&definition, scripts) {
+                Ok(trigger) => Ok(trigger.widened(kernel.log().state())?),
+                Err(error) => Err(error.to_string()),
+            };
             let (definition, since) = (held.cid, held.since);
             all.push(Active { name, definition, publisher, since, trigger });
         }

@@ -67,12 +67,18 @@ impl PublishedFold {
             Some(owner) => Cid::of_block(format!("{definition}\n{owner}").as_bytes()),
             None => definition,
         };
-        let hash = source
-            .to_bytes()
-            .into_iter()
-            .fold(0u32, |all, byte| all.rotate_left(5).wrapping_mul(0x9e37_79b1) ^ u32::from(byte));
-        let version = (hash & !1) | u32::from(owner.is_some());
+        let version = (hash(&source) & !1) | u32::from(owner.is_some());
         Self { name, definition, projection, owner, version }
+    }
+
+    /// What sees other types gives other state: it is another version.
+    fn seeing(mut self, subtypes: &[String]) -> Self {
+        if !subtypes.is_empty() {
+            let source =
+                Cid::of_block(format!("{}\n{}", self.version, subtypes.join("\n")).as_bytes());
+            self.version = (hash(&source) & !1) | (self.version & 1);
+        }
+        self
     }
 
     fn concerns(&self, record: &Record) -> bool {
@@ -85,6 +91,11 @@ impl PublishedFold {
             (Some(owner), Stream::Outbox(name) | Stream::Inbox(name)) => owner == name,
         }
     }
+}
+
+fn hash(source: &Cid) -> u32 {
+    let mix = |all: u32, byte| all.rotate_left(5).wrapping_mul(0x9e37_79b1) ^ u32::from(byte);
+    source.to_bytes().into_iter().fold(0u32, mix)
 }
 
 impl Fold for PublishedFold {
@@ -173,7 +184,9 @@ pub fn published(
             Ok(projection) => {
                 let is_private = projection.sight() == Sight::Owner || !publisher.for_everyone;
                 let owner = is_private.then_some(publisher.name);
-                folds.push(Arc::new(PublishedFold::new(name, held.cid, projection, owner)));
+                let (projection, subtypes) = projection.widened(store.state())?;
+                let fold = PublishedFold::new(name, held.cid, projection, owner);
+                folds.push(Arc::new(fold.seeing(&subtypes)));
             }
             Err(error) => {
                 tracing::warn!(projection = %name, cid = %held.cid, %error, "it cannot be run");
