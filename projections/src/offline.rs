@@ -21,7 +21,7 @@ pub fn rebuild_stored(
     context: &Context,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Rebuilt, StoreError> {
-    let shared = Arc::new(Shared::new(fold, table, String::new()));
+    let shared = Arc::new(Shared::new(fold, table, String::new(), None));
     let (context, batch) = (context.clone(), Options::default().batch);
     let runner = Runner { shared: shared.clone(), source, context, batch };
     runner.prepare().map_err(store_error)?;

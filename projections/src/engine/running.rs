@@ -68,12 +68,19 @@ impl Running {
         if !is_name(&name) {
             return Err(OpenError::Name(name));
         }
-        if let Some(before) = self.get(&name) {
-            self.stop(&before).await;
+        let before = self.get(&name);
+        if let Some(before) = &before {
+            self.stop(before).await;
         }
         let number = self.starts.fetch_add(1, Ordering::Relaxed);
         let child = format!("projection/{name}/{number}");
-        let shared = Arc::new(Shared::new(fold, self.table.clone(), child.clone()));
+        let served = before.map(|before| before.served());
+        let shared = Arc::new(Shared::new(fold, self.table.clone(), child.clone(), served));
+        // Before the actor starts: it may remove what the projection before served.
+        {
+            let mut all = self.projections.write().unwrap_or_else(PoisonError::into_inner);
+            all.insert(name.clone(), shared.clone());
+        }
         let runner = Arc::new(Runner {
             shared: shared.clone(),
             source: self.pages.clone(),
@@ -93,9 +100,6 @@ impl Running {
         supervision::keep(&self.supervisor, child, start)
             .await
             .map_err(|error| OpenError::Start { name: name.clone(), error })?;
-        let mut projections = self.projections.write().unwrap_or_else(PoisonError::into_inner);
-        projections.insert(name, shared.clone());
-        drop(projections);
         // What was committed since it first looked woke nobody.
         shared.wake();
         Ok(())

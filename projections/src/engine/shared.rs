@@ -67,8 +67,15 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(fold: Arc<dyn Fold>, table: Arc<dyn Table>, child: String) -> Self {
-        let served = Served { build: Build::first(fold.version()), global_seq: 0 };
+    /// `served` is what is served until the actor has looked at the table.
+    pub(crate) fn new(
+        fold: Arc<dyn Fold>,
+        table: Arc<dyn Table>,
+        child: String,
+        served: Option<Served>,
+    ) -> Self {
+        let first = Served { build: Build::first(fold.version()), global_seq: 0 };
+        let served = served.unwrap_or(first);
         Self {
             fold,
             table,
