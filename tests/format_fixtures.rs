@@ -29,7 +29,7 @@ fn unpacked(format: u32) -> (tempfile::TempDir, Value) {
 
 #[test]
 fn earlier_formats_are_read() {
-    for format in [1] {
+    for format in [1, 2] {
         let (data, expected) = unpacked(format);
         let mut as_json = command();
         as_json.args(["verify", "--json", "--data"]).arg(data.path());

@@ -2,7 +2,7 @@
 //!
 //! Rows are short and much alike: contexts, proofs, member names, media types. What they have in
 //! common stands in the dictionary, which belongs to the format of the data directory: changing
-//! it needs a new form of rows. `bench/dictionary.sh` says how it was made.
+//! it needs a new form of rows. `scripts/make_dictionary.sh` says how it was made.
 //!
 //! | bytes | |
 //! |---|---|
