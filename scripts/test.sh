@@ -5,6 +5,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 need_tools
+want_npm
 cd "$ROOT"
 if cargo nextest --version >/dev/null 2>&1; then
   exec cargo nextest run --workspace "$@"
