@@ -8,6 +8,7 @@ use crate::archive::{ExportArgs, ImportArgs};
 use crate::backup::BackupArgs;
 use crate::compact::CompactArgs;
 use crate::config::ServeArgs;
+use crate::config::command::ConfigArgs;
 use crate::define::DefineArgs;
 use crate::erase::EraseArgs;
 use crate::log::LogArgs;
@@ -50,6 +51,8 @@ pub enum Command {
     Compact(CompactArgs),
     /// Try definitions on a log, and publish them.
     Define(DefineArgs),
+    /// Check a configuration, or print an example of one.
+    Config(ConfigArgs),
     /// Look after the genesis bundle.
     Genesis(GenesisArgs),
     /// Check an actor's Merkle log, or compute the own ones anew.

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use fedsx::args::{Cli, Command};
 use fedsx::{
-    archive, backup, compact, define, erase, genesis, log, projection, recover, resolve, restore,
-    serve, verify,
+    archive, backup, compact, config, define, erase, genesis, log, projection, recover, resolve,
+    restore, serve, verify,
 };
 
 fn main() -> ExitCode {
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Command::Erase(args) => erase::run(&args),
         Command::Resolve(args) => resolve::run(&args),
         Command::Compact(args) => compact::run(&args),
+        Command::Config(args) => config::command::run(args),
         Command::Genesis(args) => genesis::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Projection(args) => projection::run(&args),

@@ -129,11 +129,48 @@ fn impossible_configurations_are_refused() {
         "names what it does not know: {}",
         ended.all()
     );
+    fs::write(&file, "allow_http = true\n\nfetch_pause = \"soon\"\n").expect("written");
+    let ended = with(&["--config", &file.display().to_string()]);
+    assert!(ended.stderr.contains("line 3"), "names the line: {}", ended.all());
     let mut version = command();
     version.arg("--version");
     let ended = run_to_end(version);
     assert_eq!(ended.code, Some(0));
     assert!(ended.stdout.starts_with("fedsx "), "{}", ended.all());
+}
+
+#[test]
+fn a_configuration_is_checked_without_a_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (data, file) = (directory.path().join("data"), directory.path().join("fedsx.toml"));
+    let text = format!(
+        "data = {:?}\nbase_url = \"https://social.example\"\n\
+         tokens = [\"alice=from-the-file:publish,admin\"]\n",
+        data.display().to_string()
+    );
+    fs::write(&file, text).expect("written");
+    let check = |args: &[&str]| {
+        let mut command = command();
+        command.args(["config", "check", "--config"]).arg(&file).args(args);
+        run_to_end(command)
+    };
+    let ended = check(&["--json"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.all());
+    let settled: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!(settled["base_url"], "https://social.example");
+    assert_eq!(settled["tokens"][0]["actor"], "alice");
+    assert!(!ended.stdout.contains("from-the-file"), "no secret: {}", ended.all());
+    assert!(!data.exists(), "nothing is made");
+    let ended = check(&["--base-url", "ftp://social.example"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.all());
+
+    let mut example = command();
+    example.args(["config", "example"]);
+    let example = run_to_end(example);
+    assert_eq!(example.code, Some(0), "{}", example.all());
+    fs::write(&file, &example.stdout).expect("written");
+    let with = ["--data", "x", "--allow-http"];
+    assert_eq!(check(&with).code, Some(0), "an example that changes nothing");
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn verifies(data: &Path) {
 #[test]
 fn a_full_disk_answers_507_and_recovers() {
     let Some(disk) = SmallDisk::mount(48) else { return };
-    let mut node = with_reserve("16M").start_in(disk.data());
+    let mut node = with_reserve("16MiB").start_in(disk.data());
     let peer = Peer::start();
     let mallory = peer.actor("mallory");
     let mut published = vec![node.create("alice")];
@@ -154,7 +154,7 @@ fn a_full_disk_answers_507_and_recovers() {
 #[test]
 fn deliveries_wait_for_room() {
     let Some(disk) = SmallDisk::mount(48) else { return };
-    let node = with_reserve("24M").start_in(disk.data());
+    let node = with_reserve("24MiB").start_in(disk.data());
     let peer = Peer::start();
     let mallory = peer.actor("mallory");
     node.create("alice");
@@ -256,7 +256,7 @@ fn publish_until_refused(node: &Node, published: &mut Vec<Published>) -> Answer 
 #[test]
 fn a_file_size_limit_answers_507() {
     let limit = FileLimit::new(8 * 1024);
-    let mut node = limit.under(with_reserve("2M")).start();
+    let mut node = limit.under(with_reserve("2MiB")).start();
     let mut published = vec![node.create("alice")];
     for _ in 0..2 {
         let refused = publish_until_refused(&node, &mut published);

@@ -1,0 +1,258 @@
+//! Configuration of `fedsx serve`: flag before variable before file before default. An option is
+//! declared and described once, in [`ServeArgs`].
+
+pub mod command;
+pub mod example;
+pub mod file;
+pub mod values;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use fedsx_kernel::Base;
+use fedsx_kernel::tokens::TokenSpec;
+use serde::Deserialize;
+
+use self::values::{Schedule, Size, Time, TokenList};
+
+/// Options that a running instance takes over at SIGHUP.
+pub const RELOADED: [&str; 3] = ["tokens", "requests_per_second", "log"];
+
+/// Options of `fedsx serve`, as given by flags and variables.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServeArgs {
+    /// A TOML file with these options, by their names with underscores.
+    #[serde(skip)]
+    #[arg(long, env = "FEDSX_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where everything is kept.
+    #[arg(long, env = "FEDSX_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Address and port to listen at; port 0 picks one [default: 127.0.0.1:9999].
+    #[arg(long, env = "FEDSX_LISTEN", value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// The origin under which others reach this instance [default: http://localhost:<port>].
+    #[serde(deserialize_with = "values::from_text")]
+    #[arg(long, env = "FEDSX_BASE_URL", value_name = "URL")]
+    pub base_url: Option<Base>,
+    /// A bearer token, NAME=SECRET or NAME=SECRET:scope,scope with the scopes publish, read,
+    /// define and admin; publish and read without them. Repeatable.
+    #[serde(skip)]
+    #[arg(long = "token", value_name = "TOKEN", hide_env_values = true)]
+    pub token: Vec<String>,
+    /// Bearer tokens, NAME=SECRET or NAME=SECRET:scope,scope with the scopes publish, read, define
+    /// and admin; publish and read without them. In the variable separated by white space or ';'.
+    #[arg(long, env = "FEDSX_TOKENS", value_name = "TOKENS", hide = true, hide_env_values = true)]
+    pub tokens: Option<TokenList>,
+    /// Allow connections to private, loopback and other reserved addresses (development).
+    #[arg(long, env = "FEDSX_ALLOW_PRIVATE_NETWORK", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub allow_private_network: Option<bool>,
+    /// Allow plain http, for this instance and toward others (development).
+    #[arg(long, env = "FEDSX_ALLOW_HTTP", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub allow_http: Option<bool>,
+    /// Pauses between delivery attempts [default: 30s,5m,30m,6h,24h].
+    #[serde(deserialize_with = "values::from_text")]
+    #[arg(long, env = "FEDSX_DELIVERY_SCHEDULE", value_name = "PAUSES")]
+    pub delivery_schedule: Option<Schedule>,
+    /// Requests per second of one client address; 0 for no limit [default: 200].
+    #[arg(long, env = "FEDSX_REQUESTS_PER_SECOND", value_name = "N")]
+    pub requests_per_second: Option<u32>,
+    /// Deliveries that are taken of one peer each second; 0 for no limit [default: 100].
+    #[arg(long, env = "FEDSX_PEER_DELIVERIES_PER_SECOND", value_name = "N")]
+    pub peer_deliveries_per_second: Option<u32>,
+    /// How long a request to another server may take, the last byte of its answer included
+    /// [default: 10s].
+    #[serde(deserialize_with = "values::from_text")]
+    #[arg(long, env = "FEDSX_REQUEST_TIMEOUT", value_name = "TIME")]
+    pub request_timeout: Option<Time>,
+    /// How long fetching an actor for a delivery may take, its key history included [default: 5s].
+    #[serde(deserialize_with = "values::from_text")]
+    #[arg(long, env = "FEDSX_FETCH_TIMEOUT", value_name = "TIME")]
+    pub fetch_timeout: Option<Time>,
+    /// The least time between two fetches of one actor [default: 1s].
+    #[serde(deserialize_with = "values::from_text")]
+    #[arg(long, env = "FEDSX_FETCH_PAUSE", value_name = "TIME")]
+    pub fetch_pause: Option<Time>,
+    /// A higher epoch than the one noted in the data directory; a restore raises it by itself.
+    #[arg(long, env = "FEDSX_EPOCH", value_name = "N")]
+    pub epoch: Option<u64>,
+    /// What is kept free on the disk, such as 64MiB; writes that would use it are answered 507. 0
+    /// turns that off [default: 64MiB].
+    #[serde(deserialize_with = "values::from_text")]
+    #[arg(long, env = "FEDSX_DISK_RESERVE", value_name = "BYTES")]
+    pub disk_reserve: Option<Size>,
+    /// Erase the content of every object that its author deletes, here or elsewhere. Without this,
+    /// only where a Delete of an actor here asks for it, and on request.
+    #[arg(long, env = "FEDSX_ERASE_ON_DELETE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub erase_on_delete: Option<bool>,
+    /// Whether what is stored is compressed; false takes about twice the disk and less time
+    /// [default: true].
+    #[arg(long, env = "FEDSX_STORE_COMPRESSION", value_name = "BOOL")]
+    pub store_compression: Option<bool>,
+    /// A genesis bundle in place of the built-in one.
+    #[arg(long, env = "FEDSX_GENESIS", value_name = "DIR")]
+    pub genesis: Option<PathBuf>,
+    /// What is logged, as in RUST_LOG [default: info].
+    #[arg(long, env = "FEDSX_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How it is logged: text or json [default: text].
+    #[arg(long, env = "FEDSX_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The settled configuration of an instance.
+#[derive(Clone, Debug)]
+pub struct ServeConfig {
+    /// Where everything is kept.
+    pub data: PathBuf,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The base, where it was given.
+    pub base_url: Option<Base>,
+    /// Tokens to put into the ledger.
+    pub tokens: Vec<TokenSpec>,
+    /// See the flag.
+    pub allow_private_network: bool,
+    /// See the flag.
+    pub allow_http: bool,
+    /// Pauses between delivery attempts.
+    pub delivery_schedule: Option<Vec<Duration>>,
+    /// Requests per second of one client.
+    pub requests_per_second: Option<u32>,
+    /// Deliveries per second of one peer.
+    pub peer_deliveries_per_second: Option<u32>,
+    /// How long a request to another server may take.
+    pub request_timeout: Option<Duration>,
+    /// How long fetching an actor may take.
+    pub fetch_timeout: Option<Duration>,
+    /// The least time between two fetches of one actor.
+    pub fetch_pause: Option<Duration>,
+    /// A higher epoch than the noted one.
+    pub epoch: Option<u64>,
+    /// What is kept free on the disk, in bytes.
+    pub disk_reserve_bytes: Option<u64>,
+    /// Whether every Delete of an object erases its content.
+    pub erase_on_delete: bool,
+    /// Whether what is stored is compressed.
+    pub store_compression: bool,
+    /// A bundle in place of the built-in one.
+    pub genesis: Option<PathBuf>,
+    /// What is logged.
+    pub log: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+}
+
+impl ServeArgs {
+    /// Reads the file and settles everything.
+    ///
+    /// # Errors
+    /// Where a value is impossible, or something is missing; the message says what to do.
+    pub fn settle(self) -> Result<ServeConfig> {
+        let file = match &self.config {
+            Some(path) => file::read(path)?,
+            None => Self::default(),
+        };
+        let mut given = TokenList(self.token.clone());
+        given.0.extend(self.tokens.clone().unwrap_or_default().0);
+        let args = self.over(file);
+        let tokens = if given.0.is_empty() { args.tokens.unwrap_or_default() } else { given };
+        let tokens = tokens
+            .0
+            .iter()
+            .enumerate()
+            .map(|(n, token)| token.parse().with_context(|| format!("token {} of tokens", n + 1)))
+            .collect::<Result<Vec<TokenSpec>>>()?;
+        let allow_http = args.allow_http.unwrap_or(false);
+        let plain = args.base_url.as_ref().is_none_or(|base| base.as_str().starts_with("http://"));
+        if plain && !allow_http {
+            let base =
+                args.base_url.as_ref().map_or("http://localhost:<port>", |base| base.as_str());
+            bail!(
+                "the base URL {base} is plain http, which is for development: give --base-url \
+                 https://... or allow it with --allow-http"
+            );
+        }
+        Ok(ServeConfig {
+            data: args.data.context("say where to keep data: --data DIR")?,
+            listen: match args.listen {
+                Some(listen) => listen,
+                None => SocketAddr::from(([127, 0, 0, 1], 9999)),
+            },
+            base_url: args.base_url,
+            tokens,
+            allow_private_network: args.allow_private_network.unwrap_or(false),
+            allow_http,
+            delivery_schedule: args.delivery_schedule.map(|schedule| schedule.0),
+            requests_per_second: args.requests_per_second,
+            peer_deliveries_per_second: args.peer_deliveries_per_second,
+            request_timeout: args.request_timeout.map(|time| time.0),
+            fetch_timeout: args.fetch_timeout.map(|time| time.0),
+            fetch_pause: args.fetch_pause.map(|time| time.0),
+            epoch: args.epoch,
+            disk_reserve_bytes: args.disk_reserve.map(|size| size.0),
+            erase_on_delete: args.erase_on_delete.unwrap_or(false),
+            store_compression: args.store_compression.unwrap_or(true),
+            genesis: args.genesis,
+            log: args.log.unwrap_or_else(|| "info".to_owned()),
+            log_format: args.log_format.unwrap_or_default(),
+        })
+    }
+
+    /// These options, and those of another source where there is none.
+    fn over(self, other: Self) -> Self {
+        Self {
+            config: self.config.or(other.config),
+            data: self.data.or(other.data),
+            listen: self.listen.or(other.listen),
+            base_url: self.base_url.or(other.base_url),
+            token: self.token,
+            tokens: self.tokens.or(other.tokens),
+            allow_private_network: self.allow_private_network.or(other.allow_private_network),
+            allow_http: self.allow_http.or(other.allow_http),
+            delivery_schedule: self.delivery_schedule.or(other.delivery_schedule),
+            requests_per_second: self.requests_per_second.or(other.requests_per_second),
+            peer_deliveries_per_second: self
+                .peer_deliveries_per_second
+                .or(other.peer_deliveries_per_second),
+            request_timeout: self.request_timeout.or(other.request_timeout),
+            fetch_timeout: self.fetch_timeout.or(other.fetch_timeout),
+            fetch_pause: self.fetch_pause.or(other.fetch_pause),
+            epoch: self.epoch.or(other.epoch),
+            disk_reserve: self.disk_reserve.or(other.disk_reserve),
+            erase_on_delete: self.erase_on_delete.or(other.erase_on_delete),
+            store_compression: self.store_compression.or(other.store_compression),
+            genesis: self.genesis.or(other.genesis),
+            log: self.log.or(other.log),
+            log_format: self.log_format.or(other.log_format),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_asked_for() {
+        let args = ServeArgs { data: Some("x".into()), ..ServeArgs::default() };
+        let error = args.clone().settle().expect_err("refused").to_string();
+        assert!(error.contains("--allow-http"), "{error}");
+        assert!(ServeArgs { allow_http: Some(true), ..args }.settle().is_ok());
+    }
+}
