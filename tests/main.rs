@@ -45,5 +45,6 @@ mod nx_kernel_multi;
 mod privacy;
 mod projections;
 mod rich_verbs;
+mod signing;
 mod smoke_federate;
 mod verify_cmd;

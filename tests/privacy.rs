@@ -123,6 +123,7 @@ fn routes(node: &Node, posts: &[Post]) -> Vec<String> {
         "key-history",
         "objects",
         "peer-actors",
+        "peer-schemes",
     ] {
         paths.push(format!("/projections/{name}?limit=1000"));
         paths.push(format!("/projections/{name}?limit=1000&order=desc"));

@@ -26,7 +26,7 @@ pub mod webfinger;
 mod testing;
 
 pub use discovery::{Discovery, DiscoveryOptions};
-pub use ledger::{Attempt, Signing, StatusKind};
+pub use ledger::{Attempt, Grounds, Schemes, Signing, StatusKind};
 pub use service::{
     DeadLetter, Delivery, DeliveryError, Options, PeerInfo, PeerStatus, Span, StatePage, StateRow,
 };

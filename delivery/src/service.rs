@@ -19,7 +19,7 @@ use crate::client::Client;
 use crate::discovery::Discovery;
 use crate::gaps::Healers;
 use crate::index::{self, Index};
-use crate::ledger::{Attempt, Ledger, Signing, StatusKind};
+use crate::ledger::{Attempt, Ledger, Schemes, Signing, StatusKind};
 use crate::peer::{Context, Peers};
 
 /// Configuration of delivery.
@@ -222,6 +222,8 @@ pub struct PeerInfo {
     pub failures: u32,
     /// How requests are signed that it takes.
     pub scheme: Option<Signing>,
+    /// All that is remembered of how it takes requests signed.
+    pub schemes: Schemes,
     /// Since when it is given up but for probes, in milliseconds since 1970.
     pub down_since_ms: Option<i64>,
 }

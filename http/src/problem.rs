@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use fedsx_delivery::signature::{ACCEPT_SIGNATURE, ACCEPT_SIGNATURE_HERE};
 use fedsx_kernel::refusal::{Problem, RETRY_AFTER, Refusal};
 use serde_json::{Map, json};
 
@@ -101,6 +102,9 @@ impl IntoResponse for Rejection {
         }
         if problem == Problem::InvalidToken {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if matches!(problem, Problem::InvalidSignature | Problem::UnknownKey) {
+            headers.insert(ACCEPT_SIGNATURE, ACCEPT_SIGNATURE_HERE);
         }
         response
     }

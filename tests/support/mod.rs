@@ -9,7 +9,7 @@ pub mod verbs;
 
 pub use client::{Answer, Client};
 pub use node::secret;
-pub use peer::{Peer, Sign};
+pub use peer::{Peer, Posted, Sign};
 pub use poll::{PATIENCE, at_once, eventually, holds_for};
 
 pub const PUBLIC: &str = "https://www.w3.org/ns/activitystreams#Public";

@@ -51,6 +51,10 @@ struct Shared {
     retry_after: Option<String>,
     /// The problem document of answers that are no success.
     problem: Option<Value>,
+    /// Further headers of answers to posts.
+    says: Vec<(&'static str, String)>,
+    /// What posts that are signed so are answered with, by whether that is RFC 9421.
+    by_scheme: HashMap<bool, u16>,
     concurrent: usize,
     most_concurrent: usize,
 }
@@ -124,6 +128,16 @@ impl Peer {
     /// Explains answers that are no success by a problem document.
     pub fn explain(&self, problem: Value) {
         self.lock().problem = Some(problem);
+    }
+
+    /// Answers posts with a further header from now on.
+    pub fn say(&self, name: &'static str, value: &str) {
+        self.lock().says.push((name, value.to_owned()));
+    }
+
+    /// Answers posts that are signed by RFC 9421, or by draft-cavage, with this status.
+    pub fn answer_signed(&self, rfc9421: bool, status: u16) {
+        self.lock().by_scheme.insert(rfc9421, status);
     }
 
     pub fn posted(&self) -> Vec<Posted> {
@@ -206,12 +220,15 @@ async fn answer(
             None => StatusCode::NOT_FOUND.into_response(),
         };
     }
-    let (delay, status, retry_after, problem) = {
+    let (delay, status, retry_after, problem, says) = {
         let mut shared = shared.lock().expect("the peer's state");
         shared.concurrent += 1;
         shared.most_concurrent = shared.most_concurrent.max(shared.concurrent);
-        let status = shared.next.pop_front().unwrap_or(shared.status);
-        (shared.delay, status, shared.retry_after.clone(), shared.problem.clone())
+        let usual = shared.by_scheme.get(&headers.contains_key("signature-input"));
+        let usual = usual.copied().unwrap_or(shared.status);
+        let status = shared.next.pop_front().unwrap_or(usual);
+        let says = shared.says.clone();
+        (shared.delay, status, shared.retry_after.clone(), shared.problem.clone(), says)
     };
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
@@ -230,6 +247,9 @@ async fn answer(
         }
         None => status.into_response(),
     };
+    for (name, value) in says {
+        response.headers_mut().insert(name, value.parse().expect("a header value"));
+    }
     if let Some(value) = retry_after.filter(|_| !status.is_success()) {
         let value = value.parse().expect("a header value");
         response.headers_mut().insert(header::RETRY_AFTER, value);

@@ -15,7 +15,7 @@ use super::DiscoveryParts;
 use super::memory::Memory;
 use crate::client::{SignError, SignRequest};
 use crate::ledger::Signing;
-use crate::signature::{self, RequestToSign, Scheme, Signer};
+use crate::signature::{self, Ask, RequestToSign, Scheme, Signer};
 
 /// Why requests cannot be signed as an actor.
 #[derive(Debug, Error)]
@@ -91,8 +91,8 @@ pub struct KeySigner {
 }
 
 impl KeySigner {
-    /// Signs a request in the given way, or as near to it as the actor's keys allow. `headers`
-    /// holds `Host`.
+    /// Signs a request in the given way, or as near to it as the actor's keys allow, and as the
+    /// receiver asked for it. `headers` holds `Host`.
     ///
     /// # Errors
     /// Where the request cannot be signed.
@@ -103,6 +103,7 @@ impl KeySigner {
         uri: &Uri,
         body: Option<&[u8]>,
         headers: &mut HeaderMap,
+        ask: Option<&Ask>,
     ) -> Result<(), SignerError> {
         let (rsa, ed25519) = (self.keys.rsa.clone(), self.keys.ed25519.clone());
         let key = match way {
@@ -117,7 +118,7 @@ impl KeySigner {
         };
         let nonce = format!("{:032x}", u128::from_be_bytes(self.runtime.random.bytes()));
         let (method, uri, body) = (method.clone(), uri.clone(), body.map(<[u8]>::to_vec));
-        let (mut signed, runtime) = (headers.clone(), self.runtime.clone());
+        let (mut signed, runtime, ask) = (headers.clone(), self.runtime.clone(), ask.cloned());
         let work = move || {
             let request = RequestToSign {
                 method: &method,
@@ -127,7 +128,8 @@ impl KeySigner {
                 nonce: &nonce,
             };
             let signer = Signer { key_id: &key_id, key: &key };
-            signature::sign(scheme, &request, &signer, &mut signed, &*runtime.random)?;
+            let (random, ask) = (&*runtime.random, ask.as_ref());
+            signature::sign_asked(scheme, &request, &signer, &mut signed, random, ask)?;
             Ok::<_, SignerError>(signed)
         };
         *headers = self.runtime.run(work).await??;
@@ -144,7 +146,7 @@ impl SignRequest for KeySigner {
         headers: &'a mut HeaderMap,
     ) -> BoxFuture<'a, Result<(), SignError>> {
         Box::pin(async move {
-            let signed = self.sign_as(Signing::Cavage, method, uri, body, headers).await;
+            let signed = self.sign_as(Signing::Cavage, method, uri, body, headers, None).await;
             signed.map_err(|error| Box::new(error) as SignError)
         })
     }

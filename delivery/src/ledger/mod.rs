@@ -19,6 +19,7 @@
 //! then on only the peer's actor writes them, so that writes need no reading of what they replace.
 
 mod graph_state;
+mod schemes;
 mod types;
 
 use std::sync::Arc;
@@ -30,7 +31,9 @@ use serde::de::DeserializeOwned;
 
 use crate::gaps::{Arrivals, Ranges};
 pub(crate) use graph_state::GraphState;
-pub use types::{Attempt, Signing, StatusKind};
+pub use schemes::{Grounds, Schemes, Signing};
+pub(crate) use schemes::{Knock, Lesson, signing_of};
+pub use types::{Attempt, StatusKind};
 pub(crate) use types::{Cursor, ERASED, Item, Letter, PeerMemory, Status};
 
 const ROOT: &[u8] = b"delivery\0";

@@ -1,23 +1,13 @@
 use fedsx_kernel::Cid;
 use serde::{Deserialize, Serialize};
 
+use super::schemes::Schemes;
+
 /// The most attempts that a timeline keeps; older ones in the middle are left out.
 pub(crate) const MAX_TIMELINE: usize = 50;
 
 /// What stands in place of a reason once the content was erased.
 pub(crate) const ERASED: &str = "the content was erased";
-
-/// How requests to a peer are signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Signing {
-    /// draft-cavage-http-signatures-12 with RSA.
-    Cavage,
-    /// RFC 9421 with RSA.
-    Rfc9421,
-    /// RFC 9421 with Ed25519.
-    Rfc9421Ed25519,
-}
 
 /// One attempt to deliver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,9 +139,9 @@ pub(crate) struct Letter {
 /// What is remembered about a peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PeerMemory {
-    /// How requests were signed that it took.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signing: Option<Signing>,
+    /// How it takes requests signed.
+    #[serde(flatten)]
+    pub schemes: Schemes,
     /// Failures in a row that count against the peer.
     #[serde(default)]
     pub failures: u32,

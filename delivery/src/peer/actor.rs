@@ -223,13 +223,13 @@ impl PeerActor {
         state.queue.start(seq, state.health.generation);
         state.probed_ms = now_ms;
         let (context, peer) = (self.peers.context.clone(), self.peer.clone());
-        let signing = state.health.memory.signing;
+        let schemes = state.health.memory.schemes.clone();
         let failed = Report::failed(
             &item,
             Outcome::because(Verdict::LocalFailure, "the attempt ended abnormally"),
         );
         let work =
-            tokio::spawn(async move { send::attempt(&context, &peer, seq, &item, signing).await });
+            tokio::spawn(async move { send::attempt(&context, &peer, seq, &item, schemes).await });
         let myself = myself.clone();
         tokio::spawn(async move {
             let report = work.await.unwrap_or(failed);

@@ -7,7 +7,7 @@ use fedsx_kernel::runtime::Random;
 
 use super::schedule::{after, pause};
 use super::verdict::Verdict;
-use crate::ledger::{PeerMemory, Signing};
+use crate::ledger::PeerMemory;
 use crate::service::Options;
 
 /// What is remembered, and what is only known while the actor lives.
@@ -49,9 +49,9 @@ impl Health {
     }
 
     /// The peer answered as it should.
-    pub fn answered(&mut self, signing: Option<Signing>) {
-        let signing = signing.or(self.memory.signing);
-        self.memory = PeerMemory { signing, ..PeerMemory::default() };
+    pub fn answered(&mut self) {
+        let schemes = std::mem::take(&mut self.memory.schemes);
+        self.memory = PeerMemory { schemes, ..PeerMemory::default() };
         self.failed.clear();
         self.counted.clear();
     }
@@ -84,6 +84,7 @@ mod tests {
     use fedsx_kernel::runtime::SeededRandom;
 
     use super::*;
+    use crate::ledger::Signing;
 
     const FAILED: Verdict = Verdict::PeerFailed { retry_after: None };
 
@@ -100,7 +101,7 @@ mod tests {
         }
         assert_eq!(health.memory.failures, 1);
         assert!(health.rests(20_000) && !health.rests(40_000));
-        health.answered(None);
+        health.answered();
         assert!(!health.rests(0) && !health.is_doubtful());
     }
 
@@ -137,9 +138,9 @@ mod tests {
     #[test]
     fn the_way_of_signing_is_kept() {
         let mut health = Health::default();
-        health.answered(Some(Signing::Rfc9421));
+        health.memory.schemes.took = Some(Signing::Rfc9421);
         fail(&mut health, 0, None);
-        health.answered(None);
-        assert_eq!(health.memory.signing, Some(Signing::Rfc9421));
+        health.answered();
+        assert_eq!(health.memory.schemes.took, Some(Signing::Rfc9421));
     }
 }

@@ -12,10 +12,11 @@ use serde_json::Value;
 use url::Url;
 
 use super::Context;
-use super::verdict::{Outcome, Verdict, is_about_signature, of_answer, of_error};
+use super::verdict::{Objection, Outcome, Verdict, objection, of_answer, of_error};
 use crate::client::Request;
 use crate::discovery::{KeySigner, SignerError, UPSTREAM_STATUS};
-use crate::ledger::{ERASED, Item, Signing};
+use crate::ledger::{ERASED, Grounds, Item, Knock, Lesson, Schemes, Signing, signing_of};
+use crate::signature::Ask;
 use crate::webfinger::ACTIVITY_TYPE;
 
 /// Where RFC 9421 is announced (FEP-844e).
@@ -29,25 +30,25 @@ pub(super) struct Report {
     pub done: u32,
     /// Why one of those was refused for good.
     pub refused: Option<String>,
-    /// How a request was signed that the peer took.
-    pub signing: Option<Signing>,
+    /// What its requests taught about how the peer takes them signed.
+    pub lessons: Vec<Lesson>,
 }
 
 impl Report {
     /// An attempt that came to nothing.
     pub fn failed(item: &Item, outcome: Outcome) -> Self {
-        Self { outcome, done: item.done, refused: item.refused.clone(), signing: None }
+        Self { outcome, done: item.done, refused: item.refused.clone(), lessons: Vec::new() }
     }
 }
 
-/// Sends an item to whoever of its recipients still needs it. `remembered` is how the peer wants
-/// requests to be signed, where that is known.
+/// Sends an item to whoever of its recipients still needs it. `schemes` is what is known of how the
+/// peer takes requests signed.
 pub(super) async fn attempt(
     context: &Context,
     peer: &str,
     seq: u64,
     item: &Item,
-    remembered: Option<Signing>,
+    schemes: Schemes,
 ) -> Report {
     let Ok(_permit) = context.gate.acquire().await else {
         return Report::failed(item, Outcome::because(Verdict::Abandoned, "shutting down"));
@@ -76,7 +77,7 @@ pub(super) async fn attempt(
         item,
         signer,
         body,
-        signing: remembered,
+        schemes,
         report: Report::failed(item, Outcome::because(Verdict::Skipped, "nobody is left")),
     };
     sending.run().await;
@@ -105,7 +106,7 @@ struct Sending<'a> {
     item: &'a Item,
     signer: KeySigner,
     body: Bytes,
-    signing: Option<Signing>,
+    schemes: Schemes,
     report: Report,
 }
 
@@ -195,49 +196,77 @@ impl Sending<'_> {
 
     /// Posts to one inbox; where the peer objects to the signature, once more with another one.
     async fn post(&mut self, inbox: &str, recipient: &Value) -> Outcome {
-        let known = self.signing;
-        let first = known.or_else(|| announced(recipient)).unwrap_or(Signing::Cavage);
-        let (outcome, objects) = self.post_signed(inbox, first).await;
-        if !objects {
-            if outcome.verdict == Verdict::Delivered {
-                self.took(first);
+        let announced = announced(recipient);
+        let [first, mut other] = self.schemes.knocks(announced, self.context.now_ms());
+        let standing = self.schemes.asked.clone().filter(|_| first.grounds == Grounds::Asked);
+        let (outcome, objects, asked) = self.knock(inbox, first.signing, standing.as_ref()).await;
+        let ask = asked.clone();
+        let learned = Lesson { asked, ..Lesson::default() };
+        let tries_again = match objects {
+            None => false,
+            Some(Objection::Refused) => true,
+            // One that took this way before has another trouble. Nobody fails on draft-cavage, and
+            // there are servers that take RFC 9421 unread: what they fail on must not end there.
+            Some(Objection::Failed) => {
+                first.signing != Signing::Cavage && self.schemes.is_untried(first.signing)
             }
+        };
+        if !tries_again {
+            let took = (outcome.verdict == Verdict::Delivered).then_some(first);
+            self.learn(Lesson { took, ..learned });
             return outcome;
         }
-        let other = match first {
-            Signing::Cavage => announced(recipient).unwrap_or(Signing::Rfc9421),
-            Signing::Rfc9421 | Signing::Rfc9421Ed25519 => Signing::Cavage,
-        };
-        let (second, _) = self.post_signed(inbox, other).await;
-        if second.verdict == Verdict::Delivered {
-            self.took(other);
-            return second;
+        if let Some(ask) = ask.as_ref().filter(|_| objects == Some(Objection::Refused)) {
+            // It says right now what it wants; a nonce of its own makes even the same way new.
+            let signing = signing_of(ask, announced);
+            if signing != first.signing || ask.nonce.is_some() || standing.as_ref() != Some(ask) {
+                other = Knock { signing, grounds: Grounds::Asked };
+            }
         }
-        outcome
+        let (second, _, _) = self.knock(inbox, other.signing, ask.as_ref()).await;
+        if second.verdict != Verdict::Delivered {
+            self.learn(learned);
+            return outcome;
+        }
+        let refused = Some(first.signing).filter(|first| *first != other.signing);
+        self.learn(Lesson { took: Some(other), refused, ..learned });
+        second
     }
 
-    fn took(&mut self, signing: Signing) {
-        self.signing = Some(signing);
-        self.report.signing = Some(signing);
+    fn learn(&mut self, lesson: Lesson) {
+        if lesson != Lesson::default() {
+            self.schemes.learn(lesson.clone(), self.context.now_ms());
+            self.report.lessons.push(lesson);
+        }
     }
 
-    /// Posts once; also tells whether the peer objects to the signature.
-    async fn post_signed(&self, inbox: &str, way: Signing) -> (Outcome, bool) {
-        let request = match self.request(inbox, way).await {
+    /// Posts once; also tells whether the peer objects to the signature, and what it asks for.
+    async fn knock(
+        &self,
+        inbox: &str,
+        way: Signing,
+        ask: Option<&Ask>,
+    ) -> (Outcome, Option<Objection>, Option<Ask>) {
+        let request = match self.request(inbox, way, ask).await {
             Ok(request) => request,
-            Err(outcome) => return (outcome, false),
+            Err(outcome) => return (outcome, None, None),
         };
         match self.context.client.send(request).await {
             Ok(answer) => {
                 let now = self.context.kernel.runtime().clock.now();
                 let outcome = of_answer(&answer, now, &self.context.options);
-                (outcome, is_about_signature(answer.status))
+                (outcome, objection(answer.status), Ask::of(&answer.headers))
             }
-            Err(error) => (of_error(&error), false),
+            Err(error) => (of_error(&error), None, None),
         }
     }
 
-    async fn request(&self, inbox: &str, way: Signing) -> Result<Request, Outcome> {
+    async fn request(
+        &self,
+        inbox: &str,
+        way: Signing,
+        ask: Option<&Ask>,
+    ) -> Result<Request, Outcome> {
         let parked = |reason: &str| Outcome::because(Verdict::Parked, reason);
         let url = Url::parse(inbox).map_err(|_| parked("the inbox is no URL"))?;
         let uri: Uri = url.as_str().parse().map_err(|_| parked("the inbox is no URL"))?;
@@ -251,7 +280,7 @@ impl Sending<'_> {
         headers.insert(HOST, host);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(ACTIVITY_TYPE));
         self.signer
-            .sign_as(way, &Method::POST, &uri, Some(&self.body), &mut headers)
+            .sign_as(way, &Method::POST, &uri, Some(&self.body), &mut headers, ask)
             .await
             .map_err(|error| local(&error.to_string()))?;
         Ok(Request { method: Method::POST, url: url.into(), headers, body: self.body.clone() })

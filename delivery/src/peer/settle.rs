@@ -63,12 +63,15 @@ impl Books<'_> {
         let reason = reason.unwrap_or_default();
         item.done = report.done;
         item.refused = report.refused;
+        for lesson in report.lessons {
+            health.memory.schemes.learn(lesson, self.now_ms);
+        }
         let blamed = health.blames_peer(seq, &report.outcome.verdict);
         match report.outcome.verdict {
             Verdict::Delivered | Verdict::Skipped => {
                 let delivered = report.outcome.verdict == Verdict::Delivered;
                 if delivered {
-                    health.answered(report.signing);
+                    health.answered();
                 }
                 status.kind = if delivered { StatusKind::Delivered } else { StatusKind::Skipped };
                 status.next_ms = None;
@@ -84,7 +87,7 @@ impl Books<'_> {
             }
             Verdict::Parked => {
                 if code.is_some() {
-                    health.answered(report.signing);
+                    health.answered();
                 }
                 self.park(&mut writes, seq, item.clone(), &mut status, reason)?;
                 items.push((seq, None));
@@ -265,7 +268,7 @@ impl Books<'_> {
 
     /// Writes down that a peer is to be tried at once.
     pub fn revive(&self, memory: &PeerMemory) -> Result<PeerMemory, StoreError> {
-        let revived = PeerMemory { signing: memory.signing, ..PeerMemory::default() };
+        let revived = PeerMemory { schemes: memory.schemes.clone(), ..PeerMemory::default() };
         let mut writes = Writes::default();
         writes.memory(self.peer, &revived)?;
         self.ledger.apply(writes)?;

@@ -92,9 +92,24 @@ pub(super) fn of_error(error: &ClientError) -> Outcome {
     Outcome { verdict, status: status.map(|status| status.as_u16()), reason }
 }
 
-/// Whether another way of signing may do better.
-pub(super) fn is_about_signature(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 400 | 401 | 403)
+/// What an answer may say about the signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Objection {
+    /// It refuses the request, perhaps because of the signature.
+    Refused,
+    /// It failed, as some servers do on signatures that they do not understand.
+    Failed,
+}
+
+/// Whether another way of signing may do better. What a proxy says of a server that is away
+/// has nothing to do with signatures.
+pub(super) fn objection(status: StatusCode) -> Option<Objection> {
+    match status.as_u16() {
+        400 | 401 | 403 => Some(Objection::Refused),
+        502..=504 => None,
+        500..=599 => Some(Objection::Failed),
+        _ => None,
+    }
 }
 
 /// Type and detail of a problem document (RFC 9457).

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fedsx_kernel::Cid;
 
 use super::{Delivery, DeliveryError, PeerInfo, PeerStatus, StatePage, StateRow};
-use crate::ledger::{PeerMemory, Status};
+use crate::ledger::{PeerMemory, Schemes, Status};
 
 /// The most rows that one page has.
 const MAX_PAGE: usize = 1000;
@@ -57,6 +57,16 @@ impl Delivery {
         Ok(StatePage { rows: rows.into_iter().map(row).collect(), next })
     }
 
+    /// How a peer (an origin) takes requests signed; `None` where nothing is known of that.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub async fn schemes(&self, peer: &str) -> Result<Option<Schemes>, DeliveryError> {
+        let (ledger, peer) = (self.ledger.clone(), peer.to_owned());
+        let memory = self.kernel.runtime().run(move || ledger.memory(&peer)).await??;
+        Ok(Some(memory.schemes).filter(|schemes| *schemes != Schemes::default()))
+    }
+
     /// Every peer that something is queued for or that is remembered, after a peer.
     ///
     /// # Errors
@@ -88,7 +98,8 @@ impl Delivery {
             queued,
             backoff_until_ms: memory.until_ms,
             failures: memory.failures,
-            scheme: memory.signing,
+            scheme: memory.schemes.took,
+            schemes: memory.schemes,
             down_since_ms: memory.down_since_ms,
         };
         Ok(listed.await??.into_iter().map(info).collect())

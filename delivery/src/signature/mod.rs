@@ -9,6 +9,7 @@
 //! digest. The target is compared with the address of *this* instance, so that a request signed
 //! for another server cannot be presented here.
 
+mod ask;
 mod cavage;
 mod digest;
 mod error;
@@ -27,6 +28,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+pub use ask::{ACCEPT_SIGNATURE, Ask, OURS as ACCEPT_SIGNATURE_HERE};
 pub use error::{SignError, SignatureError};
 pub use window::Windows;
 
@@ -92,6 +94,18 @@ pub fn sign(
     headers: &mut HeaderMap,
     random: &dyn Random,
 ) -> Result<(), SignError> {
+    sign_asked(scheme, request, signer, headers, random, None)
+}
+
+/// As [`sign`], as the receiver asked for it. draft-cavage knows no such asking.
+pub fn sign_asked(
+    scheme: Scheme,
+    request: &RequestToSign<'_>,
+    signer: &Signer<'_>,
+    headers: &mut HeaderMap,
+    random: &dyn Random,
+    ask: Option<&Ask>,
+) -> Result<(), SignError> {
     let target =
         Target::of(request.uri).ok_or_else(|| SignError::NotAbsolute(request.uri.to_string()))?;
     if signer.key_id.is_empty() || signer.key_id.len() > MAX_KEY_ID_BYTES {
@@ -103,7 +117,7 @@ pub fn sign(
     headers.insert(DATE, HeaderValue::try_from(fields::format_date(request.now)?)?);
     match scheme {
         Scheme::Cavage => cavage::sign(request, &target, signer, headers, random),
-        Scheme::Rfc9421 => rfc9421::sign(request, &target, signer, headers, random),
+        Scheme::Rfc9421 => rfc9421::sign(request, &target, signer, headers, random, ask),
     }
 }
 

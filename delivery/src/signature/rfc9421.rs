@@ -7,6 +7,7 @@ use fedsx_kernel::runtime::Random;
 use hyper::http::header::{HeaderMap, HeaderValue};
 use sfv::{BareItem, Dictionary, FieldType as _, InnerList, Integer, Item, Key, ListEntry, Parser};
 
+use super::ask::{Ask, EXPIRES_S};
 use super::error::shown;
 use super::target::Target;
 use super::{
@@ -18,20 +19,29 @@ use components::{Component, Message};
 /// The label of the signatures that are made here.
 const LABEL: &str = "sig1";
 
-/// Signs `"@method" "@target-uri"` and, with a body, `"content-digest"`.
+/// Signs `"@method" "@target-uri"` and, with a body, `"content-digest"`, and what else is asked for.
 pub(super) fn sign(
     request: &RequestToSign<'_>,
     target: &Target,
     signer: &Signer<'_>,
     headers: &mut HeaderMap,
     random: &dyn Random,
+    ask: Option<&Ask>,
 ) -> Result<(), SignError> {
     let mut names = vec!["@method", "@target-uri"];
     if let Some(body) = request.body {
         headers.insert(CONTENT_DIGEST, HeaderValue::try_from(digest::content_digest(body))?);
         names.push("content-digest");
     }
-    let input = signature_input(&names, request, signer)?;
+    let wanted = ask.into_iter().flat_map(|ask| &ask.components).map(String::as_str);
+    for name in wanted {
+        // Without a body there is no digest to cover.
+        let is_there = name.starts_with('@') || headers.contains_key(name);
+        if is_there && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let input = signature_input(&names, request, signer, ask)?;
     let message = Message { method: request.method, target, headers };
     let unwritable = |_: SignatureError| SignError::Unquotable("signature input");
     let covered = components::read(&input).map_err(unwritable)?;
@@ -46,6 +56,7 @@ fn signature_input(
     names: &[&str],
     request: &RequestToSign<'_>,
     signer: &Signer<'_>,
+    ask: Option<&Ask>,
 ) -> Result<InnerList, SignError> {
     let string = |what: &'static str, text: &str| {
         sfv::String::from_string(text.to_owned())
@@ -62,10 +73,19 @@ fn signature_input(
         list.items.push(Item::new(string("component", name)?));
     }
     list.params.insert(key("created")?, BareItem::Integer(created));
-    list.params.insert(key("nonce")?, string("nonce", request.nonce)?);
+    if ask.is_some_and(|ask| ask.expires) {
+        let ends = request.now.as_second().saturating_add(EXPIRES_S);
+        let ends = Integer::try_from(ends).map_err(|_| SignError::Unquotable("time"))?;
+        list.params.insert(key("expires")?, BareItem::Integer(ends));
+    }
+    let nonce = ask.and_then(|ask| ask.nonce.as_deref()).unwrap_or(request.nonce);
+    list.params.insert(key("nonce")?, string("nonce", nonce)?);
     list.params.insert(key("keyid")?, string("key id", signer.key_id)?);
     let algorithm = signer.key.algorithm().name();
     list.params.insert(key("alg")?, string("algorithm", algorithm)?);
+    if let Some(tag) = ask.and_then(|ask| ask.tag.as_deref()) {
+        list.params.insert(key("tag")?, string("tag", tag)?);
+    }
     Ok(list)
 }
 
@@ -81,7 +101,11 @@ fn set(
     Ok(())
 }
 
-/// Reads `Signature-Input` and `Signature` and checks everything but the signature.
+/// The most signatures of one request that are looked at.
+const MAX_SIGNATURES: usize = 8;
+
+/// Reads `Signature-Input` and `Signature` and checks everything but the signature. Where there are
+/// several, the first counts that passes: proxies add signatures of their own.
 pub(super) fn claim(
     input: &str,
     signature: &str,
@@ -89,25 +113,47 @@ pub(super) fn claim(
     now_s: i64,
     windows: &Windows,
 ) -> Result<Claim, SignatureError> {
-    let (label, list) = select(input)?;
-    let signature = checked_signature(bytes_of(signature, &label)?)?;
+    let inputs: Dictionary = Parser::new(input)
+        .parse()
+        .map_err(|_| SignatureError::malformed("Signature-Input is not a dictionary"))?;
+    let mut first = None;
+    for (label, entry) in inputs.into_iter().take(MAX_SIGNATURES) {
+        let ListEntry::InnerList(list) = entry else { continue };
+        match claim_one(&label, &list, signature, received, now_s, windows) {
+            Ok(claim) => return Ok(claim),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    let none = || SignatureError::malformed("Signature-Input has no signature");
+    Err(first.unwrap_or_else(none))
+}
+
+fn claim_one(
+    label: &Key,
+    list: &InnerList,
+    signature: &str,
+    received: &Received<'_>,
+    now_s: i64,
+    windows: &Windows,
+) -> Result<Claim, SignatureError> {
+    let signature = checked_signature(bytes_of(signature, label)?)?;
     let key_id =
-        checked_key_id(text(&list, "keyid")?.ok_or(SignatureError::MissingParameter("keyid"))?)?;
-    let algorithm = match text(&list, "alg")? {
+        checked_key_id(text(list, "keyid")?.ok_or(SignatureError::MissingParameter("keyid"))?)?;
+    let algorithm = match text(list, "alg")? {
         None => None,
         Some("rsa-v1_5-sha256") => Some(Algorithm::RsaV15Sha256),
         Some("ed25519") => Some(Algorithm::Ed25519),
         Some(other) => return Err(SignatureError::UnsupportedAlgorithm(shown(other))),
     };
-    let created = seconds(&list, "created")?.ok_or(SignatureError::MissingParameter("created"))?;
-    let expires = seconds(&list, "expires")?;
+    let created = seconds(list, "created")?.ok_or(SignatureError::MissingParameter("created"))?;
+    let expires = seconds(list, "expires")?;
 
     let target = Target::parse(received.target_uri)
         .ok_or_else(|| SignatureError::malformed("the request has no absolute address"))?;
-    let covered = components::read(&list)?;
+    let covered = components::read(list)?;
     check_coverage(&covered, &target, !received.body.is_empty())?;
     let message = Message { method: received.method, target: &target, headers: received.headers };
-    let base = message.signature_base(&covered, &list)?;
+    let base = message.signature_base(&covered, list)?;
 
     let acceptable_until = windows.check(created, expires, now_s)?;
     if covered.iter().any(is_content_digest) {
@@ -125,23 +171,6 @@ pub(super) fn claim(
         base,
         signature,
     })
-}
-
-/// The one signature that is looked at: the only one, else the first that names a key.
-fn select(input: &str) -> Result<(Key, InnerList), SignatureError> {
-    let inputs: Dictionary = Parser::new(input)
-        .parse()
-        .map_err(|_| SignatureError::malformed("Signature-Input is not a dictionary"))?;
-    let only = inputs.len() == 1;
-    inputs
-        .into_iter()
-        .find_map(|(label, entry)| match entry {
-            ListEntry::InnerList(list) if only || list.params.contains_key("keyid") => {
-                Some((label, list))
-            }
-            _ => None,
-        })
-        .ok_or_else(|| SignatureError::malformed("Signature-Input has no signature with a keyid"))
 }
 
 /// The signature with this label.

@@ -20,7 +20,7 @@ use fedsx_projections::{Changes, News, Subscription};
 use futures::{FutureExt as _, stream};
 use serde_json::json;
 
-use super::projections::{DELIVERY_STATE, key, reader};
+use super::projections::{DELIVERY_STATE, PEER_SCHEMES, key, reader};
 use super::{Answer, first, parameter, parameters};
 use crate::app::App;
 use crate::caller;
@@ -44,7 +44,7 @@ pub(crate) async fn events(
 ) -> Answer {
     acceptable(&headers)?;
     let caller = caller::of_read(&app, &method, &uri, &headers).await?;
-    if name == DELIVERY_STATE {
+    if [DELIVERY_STATE, PEER_SCHEMES].contains(&name.as_str()) {
         return Err(Refusal::new(Problem::NotFound, "deliveries have no live stream").into());
     }
     let query = parameters(&uri);

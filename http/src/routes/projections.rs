@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use fedsx_delivery::Schemes;
 use fedsx_kernel::ActorName;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::tokens::{Grant, Request, Scope, authorize};
@@ -19,6 +20,8 @@ use crate::negotiate;
 const USUAL_WAIT_MS: u64 = 5000;
 /// Served like a projection, from delivery's ledger.
 pub(crate) const DELIVERY_STATE: &str = "delivery-state";
+/// Likewise: how each peer takes requests signed.
+pub(crate) const PEER_SCHEMES: &str = "peer-schemes";
 
 pub(crate) async fn list(State(app): State<App>) -> Answer {
     let mut list: Vec<Value> = app
@@ -29,14 +32,16 @@ pub(crate) async fn list(State(app): State<App>) -> Answer {
         .map(|info| serde_json::to_value(info).unwrap_or(Value::Null))
         .collect();
     let (cursor, head) = (app.parts.delivery.cursor(), app.kernel().log().head());
-    list.push(json!({
-        "name": DELIVERY_STATE,
-        "version": 1,
-        "visibility": "private",
-        "global_seq": cursor,
-        "head": head,
-        "set_aside": 0,
-        "caught_up": cursor >= head,
+    list.extend([DELIVERY_STATE, PEER_SCHEMES].map(|name| {
+        json!({
+            "name": name,
+            "version": 1,
+            "visibility": "private",
+            "global_seq": cursor,
+            "head": head,
+            "set_aside": 0,
+            "caught_up": cursor >= head,
+        })
     }));
     Ok(negotiate::json(StatusCode::OK, "application/json", &json!({ "projections": list })))
 }
@@ -52,6 +57,9 @@ pub(crate) async fn query(
     let query = parameters(&uri);
     if name == DELIVERY_STATE {
         return delivery_state(&app, caller.grant(), &query).await;
+    }
+    if name == PEER_SCHEMES {
+        return peer_schemes(&app, caller.grant(), &query).await;
     }
     defined(&app, &name, &query).await?;
     let key = key(&app, &name, &caller, &query)?;
@@ -148,12 +156,50 @@ fn wait_time(app: &App, query: &[(String, String)]) -> Result<Duration, Refusal>
     Ok(Duration::from_millis(wait_ms).min(app.parts.options.max_wait))
 }
 
+/// Keys `[peer]` with what is remembered of how that peer takes requests signed.
+async fn peer_schemes(app: &App, grant: Option<&Grant>, query: &[(String, String)]) -> Answer {
+    authorize(grant, Request::Admin)?;
+    only_present(query)?;
+    let delivery = &app.parts.delivery;
+    let limit = parameter("limit", first(query, "limit"))?.unwrap_or(100usize).clamp(1, 1000);
+    let (rows, next) = match first(query, "key") {
+        Some(peer) => {
+            let known = delivery.schemes(peer).await.map_err(super::admin::refusal)?;
+            (known.map(|schemes| (peer.to_owned(), schemes)).into_iter().collect(), None)
+        }
+        None => {
+            let peers = delivery.peers(first(query, "after"), limit).await;
+            let peers = peers.map_err(super::admin::refusal)?;
+            let next = peers.last().filter(|_| peers.len() == limit).map(|last| last.peer.clone());
+            let rows = peers.into_iter().map(|info| (info.peer, info.schemes));
+            (rows.filter(|(_, known)| *known != Schemes::default()).collect::<Vec<_>>(), next)
+        }
+    };
+    let items: Vec<Value> =
+        rows.iter().map(|(peer, value)| json!({ "key": [peer], "value": value })).collect();
+    let mut answer = json!({
+        "name": PEER_SCHEMES,
+        "version": 1,
+        "global_seq": delivery.cursor(),
+        "items": items,
+    });
+    if let (Some(next), Some(members)) = (next, answer.as_object_mut()) {
+        members.insert("next".into(), next.into());
+    }
+    Ok(negotiate::json(StatusCode::OK, "application/json", &answer))
+}
+
+fn only_present(query: &[(String, String)]) -> Result<(), Refusal> {
+    if first(query, "at").is_none() {
+        return Ok(());
+    }
+    let detail = "at: deliveries are a ledger, which has no past state";
+    Err(Refusal::new(Problem::InvalidParameter, detail).with("parameter", "at"))
+}
+
 async fn delivery_state(app: &App, grant: Option<&Grant>, query: &[(String, String)]) -> Answer {
     authorize(grant, Request::Admin)?;
-    if first(query, "at").is_some() {
-        let detail = "at: deliveries are a ledger, which has no past state";
-        return Err(Refusal::new(Problem::InvalidParameter, detail).with("parameter", "at").into());
-    }
+    only_present(query)?;
     if let Some(min_seq) = parameter::<u64>("min_seq", first(query, "min_seq"))? {
         let patience = app.kernel().runtime().clock.sleep(wait_time(app, query)?);
         let mut head = app.kernel().log().watch();

@@ -30,7 +30,7 @@ pub const MAX_PUBLISHED: usize = 128;
 /// Definitions that are read for it: those of the bundle are among them.
 const MAX_READ: usize = MAX_PUBLISHED + 128;
 /// Served like a projection, by delivery.
-const DELIVERY_STATE: &str = "delivery-state";
+const LEDGERS: [&str; 2] = ["delivery-state", "peer-schemes"];
 
 /// Why the published projections could not be listed.
 #[derive(Debug, Error)]
@@ -166,7 +166,8 @@ pub fn published(
     let taken = builtin();
     let mut folds = Vec::new();
     for (name, held) in registry::all(store.state(), Kind::Projections, MAX_READ)? {
-        let is_taken = name == DELIVERY_STATE || taken.iter().any(|fold| fold.name() == name);
+        let is_taken =
+            LEDGERS.contains(&name.as_str()) || taken.iter().any(|fold| fold.name() == name);
         if is_taken || folds.len() == MAX_PUBLISHED {
             continue;
         }
