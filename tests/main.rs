@@ -45,6 +45,7 @@ mod nx_kernel_multi;
 mod privacy;
 mod projections;
 mod rich_verbs;
+mod shown;
 mod signing;
 mod smoke_federate;
 mod verify_cmd;

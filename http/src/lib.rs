@@ -11,6 +11,7 @@ mod limits;
 mod listener;
 pub mod metrics;
 mod negotiate;
+mod pages;
 mod problem;
 mod routes;
 mod server;

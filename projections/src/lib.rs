@@ -11,6 +11,7 @@ mod batch;
 mod changes;
 mod cursors;
 pub mod digest;
+pub mod display;
 mod engine;
 pub mod error;
 pub mod fold;

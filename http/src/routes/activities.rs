@@ -13,6 +13,7 @@ use super::Answer;
 use crate::app::App;
 use crate::caller::{self, Caller};
 use crate::negotiate::{self, Form};
+use crate::pages;
 use crate::visibility;
 
 /// The same answer for what is not there and for what the caller may not see.
@@ -53,7 +54,7 @@ pub(crate) async fn object(
     uri: Uri,
     headers: HeaderMap,
 ) -> Answer {
-    let form = negotiate::choose(&headers, &[Form::Activity, Form::DagCbor])?;
+    let form = negotiate::choose(&headers, &[Form::Activity, Form::DagCbor, Form::Html])?;
     let caller = caller::of_read(&app, &method, &uri, &headers).await?;
     let url = format!("{}/objects/{id}", app.base());
     let newest =
@@ -63,6 +64,9 @@ pub(crate) async fn object(
     if let Some(members) = object.as_object_mut() {
         members.remove("bto");
         members.remove("bcc");
+    }
+    if let (Form::Html, Some(document), false) = (form, object.as_object(), newest.deleted) {
+        return Ok(pages::object(document, record.activity.actor())?);
     }
     if newest.deleted {
         return Ok(show(StatusCode::GONE, form, object)?);

@@ -1,8 +1,7 @@
 //! Actors: the document, followers and following, the key history.
 
-use askama::Template;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, Uri};
 use fedsx_genesis::actors::{self, ActorState};
 use fedsx_genesis::fold::GRAPH;
 use fedsx_genesis::graph::Graph;
@@ -18,6 +17,7 @@ use crate::app::App;
 use crate::caller;
 use crate::collection::{self, MAX_PAGE};
 use crate::negotiate::{self, Form};
+use crate::pages;
 
 /// Reads a name from a path; what cannot be a name names nobody.
 pub(crate) fn name(text: &str) -> Result<ActorName, Refusal> {
@@ -37,16 +37,6 @@ pub(crate) fn hosted(app: &App, name: &ActorName) -> Result<ActorState, Refusal>
     }
 }
 
-#[derive(Template)]
-#[template(path = "actor.html")]
-struct ActorPage<'a> {
-    name: &'a str,
-    handle: String,
-    kind: &'a str,
-    summary: &'a str,
-    id: &'a str,
-}
-
 pub(crate) async fn document(
     State(app): State<App>,
     Path(text): Path<String>,
@@ -55,19 +45,9 @@ pub(crate) async fn document(
     let form = negotiate::choose(&headers, &[Form::Activity, Form::Html])?;
     let name = name(&text)?;
     let actor = hosted(&app, &name)?;
-    let text =
-        |member: &str| actor.document.get(member).and_then(Value::as_str).unwrap_or_default();
     if form == Form::Html {
         let handle = format!("@{name}@{}", app.base().authority());
-        let page = ActorPage {
-            name: if text("name").is_empty() { name.as_str() } else { text("name") },
-            handle,
-            kind: text("type"),
-            summary: text("summary"),
-            id: text("id"),
-        };
-        let html = page.render().map_err(|e| Refusal::new(Problem::Internal, e.to_string()))?;
-        return Ok(negotiate::bytes(StatusCode::OK, "text/html; charset=utf-8", html.into_bytes()));
+        return Ok(pages::actor(&actor.document, handle)?);
     }
     let mut document = actor.document.clone();
     if let Some(members) = document.as_object_mut() {
