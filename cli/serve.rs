@@ -106,6 +106,7 @@ fn options(config: &ServeConfig, base: Base, epoch: u64) -> NodeOptions {
         http.requests_per_second = per_second;
         http.burst = per_second.saturating_mul(10);
     }
+    http.authorized_fetch = config.authorized_fetch;
     let mut client = ClientOptions {
         allow_private_network: config.allow_private_network,
         allow_http: config.allow_http,

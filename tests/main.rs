@@ -17,6 +17,7 @@ mod support;
 
 mod actor_lifecycle;
 mod archive;
+mod authorized_fetch;
 mod backfill;
 mod backup;
 mod bad_input;

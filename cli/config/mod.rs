@@ -89,6 +89,11 @@ pub struct ServeArgs {
     /// only where a Delete of an actor here asks for it, and on request.
     #[arg(long, env = "FEDSX_ERASE_ON_DELETE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub erase_on_delete: Option<bool>,
+    /// Answer only requests that an actor signed, or with a token: outboxes, collections, objects,
+    /// activities, projections. Of actor documents others get keys and inbox alone, but for the
+    /// instance actor's.
+    #[arg(long, env = "FEDSX_AUTHORIZED_FETCH", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub authorized_fetch: Option<bool>,
     /// Whether what is stored is compressed; false takes about twice the disk and less time
     /// [default: true].
     #[arg(long, env = "FEDSX_STORE_COMPRESSION", value_name = "BOOL")]
@@ -148,6 +153,8 @@ pub struct ServeConfig {
     pub disk_reserve_bytes: Option<u64>,
     /// Whether every Delete of an object erases its content.
     pub erase_on_delete: bool,
+    /// Whether only signed requests are answered.
+    pub authorized_fetch: bool,
     /// Whether what is stored is compressed.
     pub store_compression: bool,
     /// A bundle in place of the built-in one.
@@ -207,6 +214,7 @@ impl ServeArgs {
             epoch: args.epoch,
             disk_reserve_bytes: args.disk_reserve.map(|size| size.0),
             erase_on_delete: args.erase_on_delete.unwrap_or(false),
+            authorized_fetch: args.authorized_fetch.unwrap_or(false),
             store_compression: args.store_compression.unwrap_or(true),
             genesis: args.genesis,
             log: args.log.unwrap_or_else(|| "info".to_owned()),
@@ -236,6 +244,7 @@ impl ServeArgs {
             epoch: self.epoch.or(other.epoch),
             disk_reserve: self.disk_reserve.or(other.disk_reserve),
             erase_on_delete: self.erase_on_delete.or(other.erase_on_delete),
+            authorized_fetch: self.authorized_fetch.or(other.authorized_fetch),
             store_compression: self.store_compression.or(other.store_compression),
             genesis: self.genesis.or(other.genesis),
             log: self.log.or(other.log),

@@ -36,6 +36,9 @@ pub struct HttpOptions {
     pub drain: Duration,
     /// Longest wait for `min_seq`.
     pub max_wait: Duration,
+    /// Whether outboxes, collections, objects and activities are for signed requests alone
+    /// ("authorized fetch"), and of actor documents only what keys and inboxes are found by.
+    pub authorized_fetch: bool,
 }
 
 impl Default for HttpOptions {
@@ -50,6 +53,7 @@ impl Default for HttpOptions {
             burst: 2000,
             drain: Duration::from_secs(10),
             max_wait: Duration::from_secs(30),
+            authorized_fetch: false,
         }
     }
 }

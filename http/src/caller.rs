@@ -67,8 +67,45 @@ fn usable(key: &fedsx_kernel::keys::Key) -> bool {
     key.is_current() && key.serves(fedsx_kernel::keys::Purpose::HttpSignature)
 }
 
-/// Who asks for something to read. A bad token or signature is an error, not "anyone".
+/// Who asks for something to read. A bad token or signature is an error, not "anyone"; with
+/// authorized fetch, "anyone" is an error too.
+///
+/// # Errors
+/// `invalid-token`, `invalid-signature`, `unknown-key`; `blocked` where this instance, or the actor
+/// below whose address the request reads, blocks who asks.
 pub(crate) async fn of_read(
+    app: &App,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Caller, Refusal> {
+    match asking(app, method, uri, headers).await? {
+        Caller::Anyone if app.parts.options.authorized_fetch => Err(Refusal::new(
+            Problem::InvalidSignature,
+            "this instance answers requests that an actor signed",
+        )),
+        caller => Ok(caller),
+    }
+}
+
+/// Who asks, where anyone may: what is wrong with a signature makes the caller "anyone". Where it
+/// holds, a block still counts.
+///
+/// Servers that check the signature of a request have to read who signed it, and sign that request
+/// themselves: were it refused for its signature, two of them would ask each other forever.
+pub(crate) async fn of_open_read(
+    app: &App,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Caller, Refusal> {
+    match asking(app, method, uri, headers).await {
+        Err(refusal) if refusal.problem != Problem::Blocked => Ok(Caller::Anyone),
+        other => other,
+    }
+}
+
+async fn asking(
     app: &App,
     method: &Method,
     uri: &Uri,
@@ -93,14 +130,16 @@ pub(crate) async fn of_read(
             claim.key_id.rsplit_once('/').map_or(claim.key_id.as_str(), |(id, _)| id).to_owned()
         }
     };
+    let (rules, state) = (app.kernel().rules(), app.kernel().log().state());
+    // Nothing is fetched for whom the instance blocks.
+    rules.sender(state, &actor, None)?;
     let mut refreshed = false;
     loop {
-        let state = app.kernel().log().state();
-        let keys = app.kernel().rules().keys(state, &actor)?.unwrap_or_default();
+        let keys = rules.keys(state, &actor)?.unwrap_or_default();
         if let Some(key) = keys.find(&claim.key_id).filter(|key| usable(key)) {
             let public = key.public().map_err(|e| bad(&e))?;
             claim.verify(&public).map_err(|e| bad(&e))?;
-            app.kernel().rules().sender(state, &actor, None)?;
+            rules.sender(state, &actor, owner(app, uri.path()).as_deref())?;
             return Ok(Caller::Peer(actor));
         }
         if refreshed {
@@ -112,5 +151,21 @@ pub(crate) async fn of_read(
         refreshed = true;
         let fetch = fedsx_kernel::kernel::KeySource::refresh(&app.parts.discovery, &actor);
         fedsx_delivery::discovery::budgeted(FETCHES, fetch).await?;
+    }
+}
+
+/// The actor of ours below whose address a path lies.
+fn owner(app: &App, path: &str) -> Option<String> {
+    let name = path.strip_prefix("/actors/")?.split('/').next()?;
+    Some(app.base().actor(&name.parse().ok()?))
+}
+
+/// Refuses who the author of what is read blocks.
+pub(crate) fn not_blocked(app: &App, caller: &Caller, author: &str) -> Result<(), Refusal> {
+    match caller {
+        Caller::Peer(actor) => {
+            app.kernel().rules().sender(app.kernel().log().state(), actor, Some(author))
+        }
+        _ => Ok(()),
     }
 }

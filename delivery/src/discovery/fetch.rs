@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{KeySigner, UPSTREAM_STATUS};
 use crate::client::{Client, ClientError, FailureClass, Response, SignRequest};
+use crate::signature::Ask;
 
 /// The media types of an ActivityStreams document (ActivityPub, section 3.2).
 const ACCEPT: &str = "application/activity+json, \
@@ -26,7 +27,16 @@ pub(crate) async fn document(
     signer: Option<&KeySigner>,
 ) -> Result<Fetched, Refusal> {
     let sign = signer.map(|signer| signer as &dyn SignRequest);
-    let answer = client.get(url, ACCEPT, sign).await.map_err(|error| refusal_of(url, &error))?;
+    let mut answer =
+        client.get(url, ACCEPT, sign).await.map_err(|error| refusal_of(url, &error))?;
+    if matches!(answer.status.as_u16(), 401 | 403)
+        && let (Some(signer), Some(ask)) = (signer, Ask::of(&answer.headers))
+    {
+        // It says how it wants requests signed.
+        let asked = signer.asked(ask);
+        answer =
+            client.get(url, ACCEPT, Some(&asked)).await.map_err(|error| refusal_of(url, &error))?;
+    }
     let status = answer.status.as_u16();
     if status != 200 {
         let transient = status >= 500 || matches!(status, 408 | 425 | 429);

@@ -14,7 +14,7 @@ use thiserror::Error;
 use super::DiscoveryParts;
 use super::memory::Memory;
 use crate::client::{SignError, SignRequest};
-use crate::ledger::Signing;
+use crate::ledger::{Signing, signing_of};
 use crate::signature::{self, Ask, RequestToSign, Scheme, Signer};
 
 /// Why requests cannot be signed as an actor.
@@ -148,6 +148,35 @@ impl SignRequest for KeySigner {
         Box::pin(async move {
             let signed = self.sign_as(Signing::Cavage, method, uri, body, headers, None).await;
             signed.map_err(|error| Box::new(error) as SignError)
+        })
+    }
+}
+
+/// Signs requests as a server asked for it.
+pub(crate) struct AskedSigner<'s> {
+    signer: &'s KeySigner,
+    ask: Ask,
+}
+
+impl KeySigner {
+    /// Signs as a server asked for it.
+    pub(crate) fn asked(&self, ask: Ask) -> AskedSigner<'_> {
+        AskedSigner { signer: self, ask }
+    }
+}
+
+impl SignRequest for AskedSigner<'_> {
+    fn sign<'a>(
+        &'a self,
+        method: &'a Method,
+        uri: &'a Uri,
+        body: Option<&'a [u8]>,
+        headers: &'a mut HeaderMap,
+    ) -> BoxFuture<'a, Result<(), SignError>> {
+        let way = signing_of(&self.ask, None);
+        Box::pin(async move {
+            let signed = self.signer.sign_as(way, method, uri, body, headers, Some(&self.ask));
+            signed.await.map_err(|error| Box::new(error) as SignError)
         })
     }
 }

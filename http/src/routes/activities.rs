@@ -32,6 +32,7 @@ pub(crate) async fn activity(
     let cid: Cid = cid.parse().map_err(|_| nothing())?;
     let caller = caller::of_read(&app, &method, &uri, &headers).await?;
     let record = visible(&app, &caller, cid).await?;
+    caller::not_blocked(&app, &caller, record.activity.actor())?;
     if record.activity.is_erased() {
         let refusal = Refusal::new(Problem::Erased, "the author deleted what this said");
         let object = record.activity.object_id().map(str::to_owned);
@@ -60,6 +61,7 @@ pub(crate) async fn object(
     let newest =
         owned(app.kernel().log().state(), &url).map_err(Refusal::from)?.ok_or_else(nothing)?;
     let record = visible(&app, &caller, newest.cid).await?;
+    caller::not_blocked(&app, &caller, record.activity.actor())?;
     let mut object = record.activity.object().cloned().unwrap_or_else(|| json!({ "id": url }));
     if let Some(members) = object.as_object_mut() {
         members.remove("bto");

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, first, parameter, parameters};
 use crate::app::App;
-use crate::caller;
+use crate::caller::{self, Caller};
 use crate::collection::{self, MAX_PAGE};
 use crate::negotiate::{self, Form};
 use crate::pages;
@@ -37,19 +37,43 @@ pub(crate) fn hosted(app: &App, name: &ActorName) -> Result<ActorState, Refusal>
     }
 }
 
+/// What is left of an actor document where only signed requests read all of it: what its
+/// signatures are checked by, and where it is written to.
+const OPEN: [&str; 9] = [
+    "id",
+    "type",
+    "preferredUsername",
+    "inbox",
+    "endpoints",
+    "publicKey",
+    "assertionMethod",
+    "keys",
+    "generator",
+];
+
 pub(crate) async fn document(
     State(app): State<App>,
     Path(text): Path<String>,
+    method: Method,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Answer {
     let form = negotiate::choose(&headers, &[Form::Activity, Form::Html])?;
     let name = name(&text)?;
     let actor = hosted(&app, &name)?;
+    let mut document = actor.document;
+    // The instance actor signs our requests: whoever checks that must be able to read it.
+    let guarded = app.parts.options.authorized_fetch && name != app.kernel().options().instance;
+    if guarded
+        && matches!(caller::of_open_read(&app, &method, &uri, &headers).await?, Caller::Anyone)
+        && let Some(members) = document.as_object_mut()
+    {
+        members.retain(|member, _| OPEN.contains(&member.as_str()));
+    }
     if form == Form::Html {
         let handle = format!("@{name}@{}", app.base().authority());
-        return Ok(pages::actor(&actor.document, handle)?);
+        return Ok(pages::actor(&document, handle)?);
     }
-    let mut document = actor.document.clone();
     if let Some(members) = document.as_object_mut() {
         members.insert("@context".into(), actor_contexts());
     }
