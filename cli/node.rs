@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use fedsx_delivery::announced::Announced;
 use fedsx_delivery::client::{Client, ClientOptions, Dial};
 use fedsx_delivery::discovery::{Discovery, DiscoveryOptions, DiscoveryParts};
+use fedsx_delivery::moves::MoveChecks;
 use fedsx_delivery::{Delivery, service};
 use fedsx_genesis::bundle::Verified;
 use fedsx_genesis::erasure::{self, Eraser, Wishes};
@@ -186,6 +187,14 @@ impl Node {
         let reactions = reactions::start(kernel.clone(), storage.ledgers(), &supervisor)
             .await
             .context("reactions")?;
+        reactions::carry::start(kernel.clone(), storage.ledgers(), &supervisor)
+            .await
+            .context("followers of who moved")?;
+        let moves = MoveChecks::resume(kernel.clone(), discovery.clone(), storage.ledgers())
+            .context("Moves that wait")?;
+        follower::follow(kernel.clone(), storage.ledgers(), Arc::new(moves), &supervisor)
+            .await
+            .context("Moves")?;
         let announced = Arc::new(Announced::new(kernel.clone(), discovery.clone()));
         follower::follow(kernel.clone(), storage.ledgers(), announced, &supervisor)
             .await

@@ -128,6 +128,8 @@ fn a_move_leaves_a_pointer() {
     node.create("alice");
     node.create("bob");
     let (alice, bob) = (node.actor("alice"), node.actor("bob"));
+    let listed = json!({ "type": "Update", "object": { "id": bob, "alsoKnownAs": [alice] } });
+    node.publish("bob", &listed);
     let request = json!({ "type": "Move", "object": alice, "target": bob });
     let moved = node.publish("alice", &request);
     let state = state(&node, &alice, moved.global_seq);

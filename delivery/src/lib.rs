@@ -17,6 +17,7 @@ pub mod discovery;
 mod gaps;
 mod index;
 mod ledger;
+pub mod moves;
 mod peer;
 pub mod service;
 pub mod signature;

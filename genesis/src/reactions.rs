@@ -1,7 +1,8 @@
 //! What the instance does by itself: it answers ([`answers`]), and destroys the keys of a deleted
-//! actor. Each answer is unique in the store by a once key, so a crash never answers twice.
+//! actor. Followers of who moved are carried over ([`carry`]). Each answer is unique in the store by a once key, so a crash never answers twice.
 
 pub mod answers;
+pub mod carry;
 #[cfg(test)]
 mod tests;
 

@@ -34,9 +34,14 @@ impl From<ReaderError> for Refusal {
     }
 }
 
+/// Whether an activity is for those alone who moderate, whomever it is addressed to: a report.
+pub fn is_confidential(activity: &Activity) -> bool {
+    activity.kind() == "Flag"
+}
+
 /// Whether anyone may read an activity.
 pub fn is_for_anyone(activity: &Activity) -> bool {
-    activity.audience().into_iter().any(is_public)
+    !is_confidential(activity) && activity.audience().into_iter().any(is_public)
 }
 
 /// Whether the actor with the id `reader` (`None`: anyone) may read the activity of a record.
@@ -70,7 +75,7 @@ pub fn may_read(
     {
         return Ok(true);
     }
-    if blocks(state, author, reader)? {
+    if is_confidential(activity) || blocks(state, author, reader)? {
         return Ok(false);
     }
     if audience.contains(&reader) || record.entry.meta.hidden.iter().any(|id| id == reader) {

@@ -8,6 +8,9 @@ pub const ACTOR_FETCHED: &str = "ActorFetched";
 /// An activity that an Announce passes on was fetched from its origin. `object`: the activity;
 /// `vouchedBy`: what vouches for it.
 pub const ACTIVITY_FETCHED: &str = "ActivityFetched";
+/// A Move from elsewhere counts: its target lists the old actor. `object`: `{cid, actor, target,
+/// public}`, the Move, both actors, and whether the Move is for everyone.
+pub const MOVE_CONFIRMED: &str = "MoveConfirmed";
 /// Dead letters were put back into their queue. `object`: which.
 pub const DEAD_LETTER_REPLAYED: &str = "DeadLetterReplayed";
 pub use fedsx_kernel::log::BODY_ERASED;

@@ -151,6 +151,13 @@ pub trait Rules: Send + Sync + 'static {
         hidden: &[String],
     ) -> Result<Vec<ActorName>, StateError>;
 
+    /// Whether an activity goes to its [`Rules::recipients`] alone, whoever's inbox it was
+    /// delivered to.
+    fn is_confined(&self, activity: &Activity) -> bool {
+        let _ = activity;
+        false
+    }
+
     /// The keys of an actor, local or not; `None` where it is unknown.
     fn keys(&self, state: &dyn StateView, actor: &str) -> Result<Option<KeyHistory>, StateError>;
 

@@ -4,6 +4,7 @@ mod actors;
 mod blocks;
 mod erasures;
 mod follows;
+mod moves;
 mod objects;
 mod positions;
 mod subscriptions;
@@ -23,8 +24,8 @@ pub use positions::{Equivocation, equivocation_count, equivocations};
 /// Where the follow graph stands in the admission state.
 pub const GRAPH: &str = "graph";
 
-/// The version of these folds: 2 since definitions can be adopted and withdrawn.
-pub const VERSION: u64 = 2;
+/// The version of these folds: 2 since definitions can be adopted and withdrawn, 3 since Moves count.
+pub const VERSION: u64 = 3;
 
 /// Changes the admission state by a record.
 pub fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Result<(), StateError> {
@@ -37,6 +38,7 @@ pub fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Result<(), S
     objects::fold(state, record)?;
     blocks::fold(state, record)?;
     erasures::fold(state, record)?;
+    moves::fold(state, record)?;
     subscriptions::fold(state, record)?;
     if record.entry.stream != fedsx_kernel::log::Stream::Local {
         follows::fold(state, record)?;

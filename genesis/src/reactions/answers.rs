@@ -1,7 +1,7 @@
 //! Which answers a record wants. They depend on the state and the record alone.
 //!
 //! - A Follow is accepted at once, unless the followed actor decides on its followers; one by who
-//!   follows already is accepted in any case.
+//!   follows already is accepted in any case. Who moved has no new followers.
 //! - A Block is not told to whom it is about (ActivityPub, section 6.9). So that both sides come to
 //!   the same, the Follows that it ends are ended by statements that are told: the blocked actor's
 //!   Follow is rejected, and an own one undone.
@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::actors;
 use crate::fold::{GRAPH, was_follower};
 use crate::graph::{Graph, Relation};
+use crate::moves;
 
 /// Something to publish.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,11 +74,14 @@ fn to_follow(
     };
     let (follower, id) = (activity.actor(), activity.id());
     let waits = Graph::new(GRAPH).relation(state, follower, &followed)? == Relation::Pending;
-    let decides = actor.approves_followers() && !was_follower(state, follower, &followed, id)?;
+    let new = !was_follower(state, follower, &followed, id)?;
+    let moved = new && moves::moved_to(&actor.document).is_some();
+    let decides = new && !moved && actor.approves_followers();
     if decides || !waits {
         return Ok(None);
     }
-    let mut answer = Answer::new(receiver, "Accept", id, format!("accept\n{followed}\n{id}"));
+    let (kind, what) = if moved { ("Reject", "reject") } else { ("Accept", "accept") };
+    let mut answer = Answer::new(receiver, kind, id, format!("{what}\n{followed}\n{id}"));
     answer.request.insert("to".into(), json!([follower]));
     Ok(Some(answer))
 }

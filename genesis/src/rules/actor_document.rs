@@ -6,6 +6,7 @@ use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::rules::{KeyWish, NewKey, Preparing};
 use serde_json::{Map, Value, json};
 
+use super::moving;
 use crate::actors::ActorState;
 
 /// Members that the server gives; a client cannot change them.
@@ -36,6 +37,8 @@ pub(super) fn contexts() -> Vec<Value> {
         json!({
             "toot": "http://joinmastodon.org/ns#",
             "manuallyApprovesFollowers": "as:manuallyApprovesFollowers",
+            "alsoKnownAs": { "@id": "as:alsoKnownAs", "@type": "@id" },
+            "movedTo": { "@id": "as:movedTo", "@type": "@id" },
             "keys": { "@id": "fedsx:keys", "@type": "@id" },
             "purposes": "fedsx:purposes",
             "implements": { "@id": "https://w3id.org/fep/844e/implements", "@type": "@id" },
@@ -75,6 +78,11 @@ pub(super) fn new(
         .filter(|(name, _)| !GIVEN.contains(&name.as_str()))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
+    document.remove("movedTo");
+    if let Some(aliases) = document.get("alsoKnownAs") {
+        let aliases = moving::aliases(with, aliases)?;
+        document.insert("alsoKnownAs".into(), aliases);
+    }
     let of = |what: &str| json!(with.base.of_actor(with.name, what));
     for (name, value) in [
         ("id", json!(with.actor)),
@@ -248,8 +256,16 @@ pub(super) fn updated(
                 return Err(fail("object.type: an actor keeps its type"));
             }
             given if GIVEN.contains(&given) || given == "type" => continue,
+            // What an actor moved to is said by a Move; an Update can only take it back.
+            "movedTo" if document.get("movedTo") == Some(value) => continue,
+            "movedTo" if !value.is_null() => return Err(fail("movedTo: publish a Move")),
             _ => {}
         }
+        let aliases = match name.as_str() {
+            "alsoKnownAs" if !value.is_null() => Some(moving::aliases(with, value)?),
+            _ => None,
+        };
+        let value = aliases.as_ref().unwrap_or(value);
         if patch.contains_key(name) {
             published_patch.insert(name.clone(), value.clone());
         }

@@ -15,6 +15,7 @@ use crate::actors;
 use crate::definition::AudienceToken;
 use crate::fold::{GRAPH, blocks, owned};
 use crate::graph::Graph;
+use crate::readers::is_confidential;
 
 /// Everyone (ActivityPub, section 5.6).
 pub const PUBLIC: &str = "https://www.w3.org/ns/activitystreams#Public";
@@ -165,6 +166,12 @@ pub(super) fn local_recipients(
     hidden: &[String],
 ) -> Result<Vec<ActorName>, StateError> {
     let author = activity.actor();
+    if is_confidential(activity) {
+        // Those who moderate are told, and nobody else, whomever it is addressed to.
+        let objects = ids_in(activity.object());
+        let concerns = base.is_local(author) || objects.iter().any(|id| base.is_local(id));
+        return Ok(if concerns { vec![instance.clone()] } else { Vec::new() });
+    }
     let (mut names, mut seen) = (Vec::new(), HashSet::new());
     let mut add = |id: &str| -> Result<(), StateError> {
         let Some(name) = base.name_of(id).filter(|_| id != author) else { return Ok(()) };

@@ -26,6 +26,7 @@ impl GenesisRules {
         if outbound {
             author_lives(state, activity)?;
             not_blocked_by_author(state, activity)?;
+            super::moving::may_speak(state, activity)?;
         } else {
             of_origin(activity)?;
             by_owner(state, activity)?;

@@ -9,9 +9,11 @@ mod definable;
 mod definitions;
 mod expansion;
 mod judge;
+mod moving;
 mod objects;
 mod prepare;
 mod references;
+mod reports;
 mod shape;
 mod subscriptions;
 mod trial;
@@ -30,6 +32,7 @@ use crate::actor_keys;
 use crate::actors::{self, is_actor_type};
 use crate::erasure;
 use crate::fold;
+use crate::readers;
 use crate::schema::Schemas;
 use crate::script::Scripts;
 
@@ -139,6 +142,10 @@ impl Rules for GenesisRules {
         hidden: &[String],
     ) -> Result<Vec<ActorName>, StateError> {
         audience::local_recipients(&self.base, &self.instance, state, activity, hidden)
+    }
+
+    fn is_confined(&self, activity: &Activity) -> bool {
+        readers::is_confidential(activity)
     }
 
     fn keys(&self, state: &dyn StateView, actor: &str) -> Result<Option<KeyHistory>, StateError> {

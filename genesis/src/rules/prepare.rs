@@ -7,7 +7,9 @@ use fedsx_kernel::{ActorName, Cid};
 use serde_json::{Map, Value, json};
 
 use super::actor_document::Updated;
-use super::{actor_document, audience, definitions, objects, references, subscriptions};
+use super::{
+    actor_document, audience, definitions, moving, objects, references, reports, subscriptions,
+};
 use crate::actors::{self, is_actor_type};
 use crate::definition::{Definition, Kind, RefersTo};
 use crate::erasure::ERASE;
@@ -50,6 +52,9 @@ pub(super) fn prepare(
     prepared.object(with, &kind, definition.refers_to())?;
     let creates = kind == "Create";
     let hidden = audience::settle(with, &mut prepared.content, definition.audience(), creates)?;
+    if kind == "Move" {
+        moving::for_everyone(&prepared.content)?;
+    }
     if public_object {
         prepared.copy_audience();
     }
@@ -115,6 +120,11 @@ impl Draft {
             "Delete" => return self.delete(with),
             "Undo" => return self.undo(with),
             "Accept" | "Reject" => return self.answer(with),
+            "Flag" => return reports::prepare(with, &mut self.content),
+            "Move" => {
+                self.barrier = true;
+                return moving::prepare(with, &mut self.content);
+            }
             "Subscribe" => return subscriptions::subscribe(with, &mut self.content),
             "Add" | "Remove" if self.redefine(with, kind)? => return Ok(()),
             _ if Kind::of_type(kind).is_some() => return self.define(with, kind),
@@ -252,7 +262,8 @@ impl Draft {
                 format!("{} is not by {}", undone.id(), with.actor),
             ));
         }
-        if matches!(undone.kind(), "Create" | "Update" | "Delete" | "Undo" | "Accept" | "Reject") {
+        let lasts = ["Create", "Update", "Delete", "Undo", "Accept", "Reject", "Flag", "Move"];
+        if lasts.contains(&undone.kind()) {
             return Err(Refusal::new(
                 Problem::InvalidActivity,
                 format!(

@@ -65,6 +65,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/admin/dead-letter/{id}/replay", post(admin::replay))
         .route("/admin/peers", get(admin::peers))
         .route("/admin/triggers", get(triggers::list))
+        .route("/admin/reports", get(operate::reports))
         .route("/admin/tokens", get(admin::tokens))
         .route("/admin/projections", get(operate::projections))
         .route("/admin/projections/{name}/rebuild", post(operate::rebuild))

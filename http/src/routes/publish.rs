@@ -5,6 +5,10 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use fedsx_delivery::discovery::budgeted;
+use fedsx_kernel::activity::id_of;
+use fedsx_kernel::address::origin_of;
+use fedsx_kernel::kernel::KeySource as _;
 use fedsx_kernel::log::Once;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::tokens::{Request, authorize};
@@ -17,6 +21,8 @@ use crate::{body, caller};
 
 /// Longest idempotency key, in bytes.
 const MAX_KEY_BYTES: usize = 255;
+/// Requests to others that one publish may cause.
+const FETCHES: u32 = 5;
 
 pub(crate) async fn activity(State(app): State<App>, headers: HeaderMap, body: Body) -> Answer {
     let grant = caller::token(&app, &headers)?;
@@ -47,10 +53,27 @@ async fn publish(app: &App, actor: Option<ActorName>, headers: &HeaderMap, body:
     let grant = caller::token(app, headers)?;
     let defines = authorize(grant.as_ref(), Request::Define).is_ok();
     let once = once(app, headers, &actor, &bytes)?;
+    freshen(app, &request).await?;
     let published =
         app.kernel().publish(Publish { actor, request, once, cause: None, defines }).await?;
     metrics::counter!(crate::metrics::PUBLISHED).increment(1);
     Ok(answer(&published))
+}
+
+/// The rules judge a Move by what is known of its target; that is to be what its origin says now.
+async fn freshen(app: &App, request: &Map<String, Value>) -> Result<(), Refusal> {
+    let is_move = request.get("type").and_then(Value::as_str) == Some("Move");
+    let target = request.get("target").and_then(id_of);
+    let Some(target) = target.filter(|id| is_move && origin_of(id).is_some()) else {
+        return Ok(());
+    };
+    match budgeted(FETCHES, app.parts.discovery.refresh(target)).await {
+        Err(refusal) if refusal.problem == Problem::UnknownKey => Err(Refusal::new(
+            Problem::UnknownReference,
+            format!("target: there is no such actor: {}", refusal.detail),
+        )),
+        outcome => outcome,
+    }
 }
 
 fn parse(bytes: &[u8]) -> Result<Map<String, Value>, Refusal> {

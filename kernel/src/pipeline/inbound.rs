@@ -128,6 +128,7 @@ pub(crate) async fn receive(shared: &Arc<Shared>, delivery: Delivery) -> Result<
     let append = Append {
         activity: activity.clone(),
         place: match receivers {
+            _ if shared.rules.is_confined(&activity) => Place::Concerned,
             Receivers::Actor(name) => Place::Inboxes(vec![name]),
             Receivers::Shared => Place::Concerned,
         },

@@ -1,7 +1,9 @@
 //! `actor-state`: the profile of every actor, here and elsewhere.
 
 use fedsx_genesis::actor_keys::concerns_author;
-use fedsx_kernel::activity::{Activity, id_of};
+use fedsx_genesis::moves;
+use fedsx_genesis::records::MOVE_CONFIRMED;
+use fedsx_kernel::activity::Activity;
 use fedsx_kernel::log::Record;
 use fedsx_kernel::state::{State, StateError, get_as, key, put_as};
 use serde::{Deserialize, Serialize};
@@ -16,12 +18,13 @@ use crate::reader::{Reader, Shown};
 /// Keys `[actor id]` with `{id, type, preferredUsername, name, summary, url, icon, ..., movedTo,
 /// manuallyApprovesFollowers, deleted, keys, counts: {published, notes}, order}`. Of an actor
 /// whose document was never seen only id and counts are known. Counts are of everything that was
-/// seen, whoever it was for. `movedPrivately` is by a Move that was not for everyone, and shown to the
+/// seen, whoever it was for. `movedTo` is where a Move that counts went ([`fedsx_genesis::moves`]),
+/// until the actor says of itself that it is back. `movedPrivately` is by a Move that was not for everyone, and shown to the
 /// actor itself and to who operates the instance.
 pub struct ActorState;
 
 /// Members of an actor document that make up the profile.
-const PROFILE: [&str; 17] = [
+const PROFILE: [&str; 16] = [
     "type",
     "preferredUsername",
     "name",
@@ -37,7 +40,6 @@ const PROFILE: [&str; 17] = [
     "discoverable",
     "indexable",
     "alsoKnownAs",
-    "movedTo",
     "manuallyApprovesFollowers",
 ];
 
@@ -66,7 +68,7 @@ impl Fold for ActorState {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn scope(&self) -> Scope {
@@ -97,15 +99,32 @@ impl Fold for ActorState {
         Shown::Part(Value::Object(shown))
     }
 
-    fn fold(&self, _: &Context, state: &mut dyn State, record: &Record) -> Result<(), FoldError> {
+    fn fold(
+        &self,
+        context: &Context,
+        state: &mut dyn State,
+        record: &Record,
+    ) -> Result<(), FoldError> {
         let activity = &record.activity;
         let mut changed = profiles::learn(state, record)?;
         changed = key_log::learn(state, record)?.or(changed);
-        if !is_local_record(record) {
+        if is_local_record(record) {
+            changed = confirmed(state, activity)?.or(changed);
+        } else {
             count(state, activity)?;
             if concerns_author(activity) {
                 match activity.kind() {
-                    "Move" => moved(state, activity)?,
+                    // What is said elsewhere counts once it was looked into.
+                    "Move" if context.base.is_local(activity.actor()) => {
+                        if let Some(target) = moves::target(activity) {
+                            let stamp = Stamp::of(activity);
+                            moved(state, activity.actor(), target, stamp, is_public(activity))?;
+                        }
+                    }
+                    "Move" => {
+                        let place = key(&["~said", activity.actor(), &activity.cid().to_string()]);
+                        put_as(state, &place, &Stamp::of(activity))?;
+                    }
                     "Delete" => profiles::delete(state, activity.actor()),
                     _ => {}
                 }
@@ -133,11 +152,31 @@ fn count(state: &mut dyn State, activity: &Activity) -> Result<(), StateError> {
     put_as(state, &place, &shown)
 }
 
-fn moved(state: &mut dyn State, activity: &Activity) -> Result<(), StateError> {
-    let Some(target) = activity.get("target").and_then(id_of) else { return Ok(()) };
-    let member = if is_public(activity) { "movedTo" } else { MOVED_PRIVATELY };
-    let place = key(&["~moved", activity.actor(), member]);
-    let new = Moved { stamp: Stamp::of(activity), target: target.to_owned() };
+/// A Move from elsewhere was found to count; gives the actor.
+fn confirmed(state: &mut dyn State, record: &Activity) -> Result<Option<String>, StateError> {
+    let Some(object) = record.object().filter(|_| record.kind() == MOVE_CONFIRMED) else {
+        return Ok(None);
+    };
+    let member = |name| object.get(name).and_then(Value::as_str);
+    let (Some(actor), Some(target), Some(cid)) = (member("actor"), member("target"), member("cid"))
+    else {
+        return Ok(None);
+    };
+    let said: Option<Stamp> = get_as(state, &key(&["~said", actor, cid]))?;
+    let public = object.get("public").and_then(Value::as_bool).unwrap_or(false);
+    moved(state, actor, target, said.unwrap_or_default(), public)?;
+    Ok(Some(actor.to_owned()))
+}
+
+fn moved(
+    state: &mut dyn State,
+    actor: &str,
+    target: &str,
+    stamp: Stamp,
+    public: bool,
+) -> Result<(), StateError> {
+    let place = key(&["~moved", actor, if public { "movedTo" } else { MOVED_PRIVATELY }]);
+    let new = Moved { stamp, target: target.to_owned() };
     match get_as::<Moved>(state, &place)? {
         Some(held) if held.stamp >= new.stamp => Ok(()),
         _ => put_as(state, &place, &new),
@@ -157,7 +196,11 @@ fn show(state: &mut dyn State, actor: &str) -> Result<(), StateError> {
         state.put(&place, Value::Object(shown));
         return Ok(());
     }
-    if let Some(profile) = profiles::newest(state, actor)? {
+    let profile = profiles::newest(state, actor)?;
+    // Documents of our own actors name where they moved to; one without it takes the Move back.
+    let back = profile.as_ref().filter(|profile| !profile.document.contains_key("movedTo"));
+    let back = back.map(|profile| profile.order());
+    if let Some(profile) = profile {
         for member in PROFILE {
             if let Some(value) = profile.document.get(member) {
                 shown.insert(member.into(), value.clone());
@@ -167,7 +210,9 @@ fn show(state: &mut dyn State, actor: &str) -> Result<(), StateError> {
         shown.insert("order".into(), json!(profile.order()));
     }
     for member in ["movedTo", MOVED_PRIVATELY] {
-        if let Some(moved) = get_as::<Moved>(state, &key(&["~moved", actor, member]))? {
+        if let Some(moved) = get_as::<Moved>(state, &key(&["~moved", actor, member]))?
+            && back.is_none_or(|back| back < moved.stamp.order)
+        {
             shown.insert(member.into(), moved.target.into());
         }
     }

@@ -1,6 +1,8 @@
 //! What several folds share.
 
 use fedsx_genesis::actors::is_actor_type;
+use fedsx_genesis::readers::is_for_anyone;
+use fedsx_genesis::rules;
 use fedsx_kernel::activity::{Activity, ids_in, kind_of};
 use fedsx_kernel::address::same_origin;
 use fedsx_kernel::log::{Record, Stream};
@@ -30,19 +32,16 @@ impl Stamp {
     }
 }
 
-/// The ids that stand for everyone (ActivityPub, section 5.6).
-const PUBLIC: [&str; 3] = ["https://www.w3.org/ns/activitystreams#Public", "as:Public", "Public"];
-
 /// Whether anyone may read an activity.
 pub(crate) fn is_public(activity: &Activity) -> bool {
-    activity.audience().iter().any(|id| PUBLIC.contains(id))
+    is_for_anyone(activity)
 }
 
 /// Whether an object addresses everyone itself.
 pub(super) fn is_public_object(document: &Map<String, Value>) -> bool {
     ["to", "cc"]
         .iter()
-        .any(|member| ids_in(document.get(*member)).iter().any(|id| PUBLIC.contains(id)))
+        .any(|member| ids_in(document.get(*member)).iter().any(|id| rules::is_public(id)))
 }
 
 /// Whether the instance itself made this record.

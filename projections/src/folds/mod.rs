@@ -12,6 +12,7 @@ mod key_log;
 mod objects;
 mod peer_actors;
 mod profiles;
+mod reports;
 mod tally;
 
 pub use actor_state::ActorState;
@@ -23,6 +24,7 @@ pub use follower_graph::{FollowerGraph, GRAPH};
 pub use key_history::KeyHistory;
 pub use objects::Objects;
 pub use peer_actors::PeerActors;
+pub use reports::Reports;
 
 use std::sync::Arc;
 
@@ -43,5 +45,6 @@ pub fn builtin() -> Vec<Arc<dyn Fold>> {
         Arc::new(KeyHistory),
         Arc::new(Objects),
         Arc::new(PeerActors),
+        Arc::new(Reports),
     ]
 }
