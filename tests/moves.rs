@@ -1,5 +1,7 @@
 //! Actors that move: what a Move needs to count, who follows it, and what a hostile one does.
 
+use std::slice::from_ref;
+
 use serde_json::{Value, json};
 
 use crate::support::node::Node;
@@ -74,7 +76,7 @@ fn followers_follow_a_move_once() {
         let path = format!("/actors/{name}/inbox");
         new.deliver(&node, &path, &accept, Sign::Bare).expect(202, "Accept");
         node.lists(name, "following", &new.id);
-        assert_eq!(node.listed(name, "following"), [new.id.clone()], "and nobody else");
+        assert_eq!(node.listed(name, "following"), from_ref(&new.id), "and nobody else");
     }
     assert!(node.listed("carol", "following").is_empty(), "who did not follow does not");
     let state = node
@@ -124,7 +126,7 @@ fn hostile_moves_do_nothing() {
     let stays = |case: &str, path: &str, before: usize| {
         eventually(PATIENCE, case, || (peer.fetched(path) > before).then_some(()));
         node.settled_head();
-        assert_eq!(node.listed("alice", "following"), [old.id.clone()], "{case}");
+        assert_eq!(node.listed("alice", "following"), from_ref(&old.id), "{case}");
         assert!(node.pending("alice").is_empty(), "{case}");
     };
 
@@ -166,7 +168,7 @@ fn hostile_moves_do_nothing() {
         from.deliver(&node, "/inbox", &moved, Sign::Bare).expect(202, case);
         eventually(PATIENCE, case, || (peer.fetched(&path) > before).then_some(()));
         node.settled_head();
-        assert_eq!(node.listed("alice", "following"), [new.id.clone()], "{case}");
+        assert_eq!(node.listed("alice", "following"), from_ref(&new.id), "{case}");
         assert!(node.pending("alice").is_empty(), "{case}");
     }
 }

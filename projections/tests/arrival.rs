@@ -6,7 +6,8 @@ mod common;
 use common::*;
 use fedsx_projections::Fold;
 use fedsx_projections::folds::{
-    ActorState, Announces, Endorsements, FollowerGraph, KeyHistory, Objects, PeerActors,
+    ActorState, Announces, Collections, Endorsements, FollowerGraph, KeyHistory, Objects,
+    PeerActors, Reactions, Replies, Reports,
 };
 use proptest::prelude::*;
 
@@ -31,8 +32,9 @@ proptest! {
             (Just(ops), prop::collection::vec(Just(indices).prop_shuffle(), 2))
         })
     ) {
-        let folds: [&dyn Fold; 7] = [
+        let folds: [&dyn Fold; 11] = [
             &ActorState, &Announces, &Endorsements, &FollowerGraph, &KeyHistory, &Objects, &PeerActors,
+            &Collections, &Reactions, &Replies, &Reports,
         ];
         let said = build(&ops);
         for one in folds {

@@ -2,6 +2,7 @@
 
 mod actor_state;
 mod announces;
+mod collections;
 pub(crate) mod common;
 mod define_registry;
 mod endorsements;
@@ -12,11 +13,14 @@ mod key_log;
 mod objects;
 mod peer_actors;
 mod profiles;
+mod reactions;
+mod replies;
 mod reports;
 mod tally;
 
 pub use actor_state::ActorState;
 pub use announces::Announces;
+pub use collections::{Collections, featured, liked};
 pub use define_registry::DefineRegistry;
 pub use endorsements::Endorsements;
 pub use feed::Feed;
@@ -24,6 +28,8 @@ pub use follower_graph::{FollowerGraph, GRAPH};
 pub use key_history::KeyHistory;
 pub use objects::Objects;
 pub use peer_actors::PeerActors;
+pub use reactions::Reactions;
+pub use replies::Replies;
 pub use reports::Reports;
 
 use std::sync::Arc;
@@ -38,6 +44,7 @@ pub fn builtin() -> Vec<Arc<dyn Fold>> {
     vec![
         Arc::new(ActorState),
         Arc::new(Announces),
+        Arc::new(Collections),
         Arc::new(DefineRegistry),
         Arc::new(Endorsements),
         Arc::new(Feed),
@@ -45,6 +52,8 @@ pub fn builtin() -> Vec<Arc<dyn Fold>> {
         Arc::new(KeyHistory),
         Arc::new(Objects),
         Arc::new(PeerActors),
+        Arc::new(Reactions),
+        Arc::new(Replies),
         Arc::new(Reports),
     ]
 }

@@ -1,7 +1,8 @@
 //! Statements by actors about targets, with counts: who announced, liked or shared what.
 //!
 //! One actor has at most one statement of a kind about a target that counts, the newest; an Undo
-//! ends the statement that it names, even when it comes first.
+//! ends the statement that it names, even when it comes first. Instead of the author something else
+//! can tell statements apart, such as the object that they add to a collection.
 //!
 //! A statement that does not address everyone is shown to its author, to those who received it
 //! and to who operates the instance. It is counted apart (`private`), and that count is shown to
@@ -9,7 +10,7 @@
 //! something.
 
 use fedsx_kernel::activity::Activity;
-use fedsx_kernel::state::{State, StateError, get_as, key, put_as};
+use fedsx_kernel::state::{State, StateError, get_as, key, prefix, put_as};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -43,50 +44,99 @@ enum Counted {
 /// The member that holds the counts of what not everyone may see.
 const PRIVATE: &str = "private";
 
+/// Targets about which one thing is stated, as far as an Undo looks.
+const MAX_TARGETS: usize = 64;
+
 /// Where a statement is found by its id.
 #[derive(Serialize, Deserialize)]
 struct Place {
     target: String,
     kind: String,
+    /// What tells it apart, where that is not its author.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
 }
 
-/// Takes a statement. With an empty kind the keys are `[target, actor]`, else
-/// `[target, kind, actor]`; counts stand at `[target]`.
+/// Where counts stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counts {
+    /// At `[target]`, for each kind.
+    Together,
+    /// At `[target, kind]` as `count`.
+    Apart,
+    /// At `[target]` as `count`, whatever the kind.
+    Whole,
+}
+
+/// One statement about a target.
+pub(super) struct Statement<'a> {
+    /// What it is about.
+    pub(super) target: &'a str,
+    /// Of which kind it is; may be empty.
+    pub(super) kind: &'a str,
+    /// What tells it from others of that kind about that target: the last part of its key.
+    pub(super) by: &'a str,
+    /// By what an Undo names it.
+    pub(super) id: &'a str,
+    /// The activity that makes it.
+    pub(super) activity: &'a Activity,
+}
+
+/// Takes a statement that its author tells apart. With an empty kind the keys are
+/// `[target, actor]`, else `[target, kind, actor]`; counts stand at `[target]`.
 pub(super) fn stated(
     state: &mut dyn State,
     target: &str,
     kind: &str,
     activity: &Activity,
 ) -> Result<(), StateError> {
-    let (actor, id, stamp) = (activity.actor(), activity.id(), Stamp::of(activity));
-    let entry_key = entry_key(target, kind, actor);
+    let (by, id) = (activity.actor(), activity.id());
+    take(state, Counts::Together, &Statement { target, kind, by, id, activity })
+}
+
+/// Takes a statement.
+pub(super) fn take(
+    state: &mut dyn State,
+    counts: Counts,
+    statement: &Statement<'_>,
+) -> Result<(), StateError> {
+    let Statement { target, kind, by, id, activity } = *statement;
+    let (actor, stamp) = (activity.actor(), Stamp::of(activity));
+    let entry_key = entry_key(target, kind, by);
     let held: Option<Entry> = get_as(state, &entry_key)?;
-    let place = Place { target: target.to_owned(), kind: kind.to_owned() };
-    put_as(state, &key(&["~id", actor, id]), &place)?;
+    let place = Place {
+        target: target.to_owned(),
+        kind: kind.to_owned(),
+        by: (by != actor).then(|| by.to_owned()),
+    };
+    let place_key = match counts {
+        // One object can be stated about several targets.
+        Counts::Whole => key(&["~id", actor, id, target]),
+        _ => key(&["~id", actor, id]),
+    };
+    put_as(state, &place_key, &place)?;
     if held.as_ref().is_some_and(|held| held.stamp >= stamp) {
         return Ok(());
     }
     let undone = state.get(&key(&["~undone", actor, id]))?.is_some()
-        || get_as::<Stamp>(state, &below_key(target, kind, actor))?
+        || get_as::<Stamp>(state, &below_key(target, kind, by))?
             .is_some_and(|below| stamp.order < below.order);
     let counted = held.and_then(|held| held.counted());
     let entry = Entry { id: id.to_owned(), stamp, undone, public: is_public(activity) };
     put_as(state, &entry_key, &entry)?;
-    count(state, target, kind, counted, entry.counted())
+    count(state, counts, target, kind, counted, entry.counted())
 }
 
-/// What of a row of a tally a reader is shown; rows of statements end with the actor.
+/// What of a row of a tally a reader is shown; rows of statements mostly end with the actor.
 pub(super) fn shown_to(key: &[String], value: &Value, reader: &Reader) -> Shown {
-    match key {
-        [_, .., actor] => {
-            let public = value.get("public").and_then(Value::as_bool).unwrap_or(false);
-            if public || reader.is_admin() || reader.is(actor) {
-                Shown::Whole
-            } else {
-                Shown::to_audience_in(value)
-            }
-        }
-        _ => counts_shown_to(value, reader),
+    let Some(actor) = key.last().filter(|_| value.get("cid").is_some()) else {
+        return counts_shown_to(value, reader);
+    };
+    let public = value.get("public").and_then(Value::as_bool).unwrap_or(false);
+    if public || reader.is_admin() || reader.is(actor) {
+        Shown::Whole
+    } else {
+        Shown::to_audience_in(value)
     }
 }
 
@@ -111,37 +161,62 @@ pub(super) fn undone(
     activity: &Activity,
     about: Option<(&str, &str)>,
 ) -> Result<(), StateError> {
-    let (actor, stamp) = (activity.actor(), Stamp::of(activity));
     if let Some((target, kind)) = about {
-        let below_key = below_key(target, kind, actor);
-        let held: Option<Stamp> = get_as(state, &below_key)?;
-        if held.is_none_or(|held| held < stamp) {
-            put_as(state, &below_key, &stamp)?;
-        }
-        end(state, target, kind, actor, |entry| entry.stamp.order < stamp.order)?;
+        ended(state, Counts::Together, (target, kind, activity.actor()), activity)?;
     }
-    if let Some(id) = activity.object_id() {
-        state.put(&key(&["~undone", actor, id]), Value::Bool(true));
-        if let Some(place) = get_as::<Place>(state, &key(&["~id", actor, id]))? {
-            end(state, &place.target, &place.kind, actor, |entry| entry.id == id)?;
-        }
+    named(state, Counts::Together, activity)
+}
+
+/// Ends every earlier statement of this kind about a target that `by` tells apart.
+pub(super) fn ended(
+    state: &mut dyn State,
+    counts: Counts,
+    (target, kind, by): (&str, &str, &str),
+    activity: &Activity,
+) -> Result<(), StateError> {
+    let stamp = Stamp::of(activity);
+    let below_key = below_key(target, kind, by);
+    let held: Option<Stamp> = get_as(state, &below_key)?;
+    if held.is_none_or(|held| held < stamp) {
+        put_as(state, &below_key, &stamp)?;
+    }
+    end(state, counts, (target, kind, by), |entry| entry.stamp.order < stamp.order)
+}
+
+/// Ends the statement that an activity of its author names as its object.
+pub(super) fn named(
+    state: &mut dyn State,
+    counts: Counts,
+    activity: &Activity,
+) -> Result<(), StateError> {
+    let (actor, Some(id)) = (activity.actor(), activity.object_id()) else { return Ok(()) };
+    state.put(&key(&["~undone", actor, id]), Value::Bool(true));
+    let place_key = key(&["~id", actor, id]);
+    let places = match counts {
+        Counts::Whole => state.scan(&prefix(&["~id", actor, id]), None, MAX_TARGETS)?,
+        _ => state.get(&place_key)?.map(|place| (place_key, place)).into_iter().collect(),
+    };
+    for (key, place) in places {
+        let place: Place = serde_json::from_value(place)
+            .map_err(|e| StateError::Shape { key, reason: e.to_string() })?;
+        let by = place.by.as_deref().unwrap_or(actor);
+        end(state, counts, (&place.target, &place.kind, by), |entry| entry.id == id)?;
     }
     Ok(())
 }
 
 fn end(
     state: &mut dyn State,
-    target: &str,
-    kind: &str,
-    actor: &str,
+    counts: Counts,
+    (target, kind, by): (&str, &str, &str),
     meant: impl Fn(&Entry) -> bool,
 ) -> Result<(), StateError> {
-    let entry_key = entry_key(target, kind, actor);
+    let entry_key = entry_key(target, kind, by);
     match get_as::<Entry>(state, &entry_key)? {
         Some(entry) if !entry.undone && meant(&entry) => {
             let counted = entry.counted();
             put_as(state, &entry_key, &Entry { undone: true, ..entry })?;
-            count(state, target, kind, counted, None)
+            count(state, counts, target, kind, counted, None)
         }
         _ => Ok(()),
     }
@@ -149,6 +224,7 @@ fn end(
 
 fn count(
     state: &mut dyn State,
+    counts: Counts,
     target: &str,
     kind: &str,
     before: Option<Counted>,
@@ -157,13 +233,19 @@ fn count(
     if before == after {
         return Ok(());
     }
-    let count_key = key(&[target]);
+    let count_key = match counts {
+        Counts::Together | Counts::Whole => key(&[target]),
+        Counts::Apart => key(&[target, kind]),
+    };
     let mut public: Map<String, Value> = get_as(state, &count_key)?.unwrap_or_default();
     let mut private = match public.remove(PRIVATE) {
         Some(Value::Object(private)) => private,
         _ => Map::new(),
     };
-    let member = if kind.is_empty() { "count" } else { kind };
+    let member = match counts {
+        Counts::Together if !kind.is_empty() => kind,
+        _ => "count",
+    };
     for (counted, step) in [(before, u64::saturating_sub as Step), (after, u64::saturating_add)] {
         match counted {
             Some(Counted::Publicly) => change(&mut public, member, step),
@@ -193,10 +275,10 @@ fn change(counts: &mut Map<String, Value>, member: &str, step: Step) {
     };
 }
 
-fn entry_key(target: &str, kind: &str, actor: &str) -> String {
-    if kind.is_empty() { key(&[target, actor]) } else { key(&[target, kind, actor]) }
+fn entry_key(target: &str, kind: &str, by: &str) -> String {
+    if kind.is_empty() { key(&[target, by]) } else { key(&[target, kind, by]) }
 }
 
-fn below_key(target: &str, kind: &str, actor: &str) -> String {
-    key(&["~undone_below", target, kind, actor])
+fn below_key(target: &str, kind: &str, by: &str) -> String {
+    key(&["~undone_below", target, kind, by])
 }

@@ -135,6 +135,7 @@ pub fn ops() -> impl Strategy<Value = Vec<(usize, Op, usize)>> {
         "Reject",
         "Block",
         "Flag",
+        "Add",
         "Remove",
         "EmojiReact",
     ]);
@@ -191,7 +192,11 @@ pub fn build(ops: &[(usize, Op, usize)]) -> Vec<Said> {
         let earlier = |index: &Index| all.get(index.index(all.len().max(1))).map(|(said, _)| said);
         let content = match op {
             Op::Create(number) => {
-                json!({"type": "Create", "object": note(author, *number, &format!("{seq}"))})
+                let mut object = note(author, *number, &format!("{seq}"));
+                if seq % 2 == 0 {
+                    object["inReplyTo"] = json!(note_id(2, seq % 3));
+                }
+                json!({"type": "Create", "object": object})
             }
             Op::Update(of, number) => {
                 json!({"type": "Update", "object": note(*of, *number, &format!("changed {seq}"))})
@@ -203,7 +208,18 @@ pub fn build(ops: &[(usize, Op, usize)]) -> Vec<Said> {
             Op::About(verb, index) => {
                 let Some(about) = earlier(index) else { continue };
                 let object = about.object_id().filter(|_| seq % 2 == 0).unwrap_or(about.id());
-                json!({"type": verb, "object": object, "kind": (*verb == "Endorse").then_some("share")})
+                let mut content = json!({"type": verb, "object": object});
+                match *verb {
+                    "Endorse" => content["kind"] = json!("share"),
+                    "EmojiReact" => content["content"] = json!(["🔥", ":x:"][seq % 2]),
+                    "Like" if seq % 3 == 0 => content["content"] = json!("🔥"),
+                    "Add" | "Remove" => {
+                        content["object"] = json!(note_id(author, seq % 2));
+                        content["target"] = json!(format!("{}/featured", ACTORS[author]));
+                    }
+                    _ => {}
+                }
+                content
             }
             Op::Undo(index, naming) => {
                 let Some(about) = earlier(index) else { continue };
