@@ -5,34 +5,36 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use fedsx_delivery::client::{Client, ClientOptions, Request, TcpDial};
+use fedsx_delivery::client::{Client, ClientOptions, Request, Response, TcpDial};
 use fedsx_kernel::Base;
 use fedsx_kernel::runtime::SystemClock;
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::Value;
 
+use crate::profile;
+
 /// Digests of large projections take a while.
 const TIMEOUT: Duration = Duration::from_secs(660);
 /// The largest answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
-/// How a running instance is reached.
+/// How a running instance is reached: flags, then variables, then a profile.
 #[derive(Args, Clone, Debug)]
 pub struct ApiArgs {
-    /// The running instance.
-    #[arg(
-        long,
-        global = true,
-        env = "FEDSX_URL",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:9999"
-    )]
-    pub url: String,
-    /// A token with the scope admin.
+    /// The running instance [default: that of the profile, or http://127.0.0.1:9999].
+    #[arg(long, global = true, env = "FEDSX_URL", value_name = "URL")]
+    pub url: Option<String>,
+    /// A token; operating an instance wants the scope admin [default: that of the profile].
     #[arg(long, global = true, env = "FEDSX_TOKEN", value_name = "SECRET", hide_env_values = true)]
     pub token: Option<String>,
+    /// A profile of the file FEDSX_PROFILES or ~/.config/fedsx/profiles.toml [default: default].
+    #[arg(long, global = true, env = "FEDSX_PROFILE", value_name = "NAME")]
+    pub profile: Option<String>,
 }
+
+/// The instance that is asked where none is named.
+const DEFAULT_URL: &str = "http://127.0.0.1:9999";
 
 /// A running instance.
 pub struct Api {
@@ -45,10 +47,12 @@ pub struct Api {
 impl Api {
     /// The instance that the options name.
     pub fn new(args: &ApiArgs) -> Result<Self> {
-        let token = args.token.as_deref().context(
-            "a running instance wants a token with the scope admin: --token or FEDSX_TOKEN",
+        let profile = profile::load(args.profile.as_deref())?;
+        let token = args.token.clone().or(profile.token).context(
+            "a running instance wants a token: --token, FEDSX_TOKEN or a profile with one",
         )?;
-        let base: Base = args.url.trim_end_matches('/').parse().context("--url")?;
+        let url = args.url.clone().or(profile.url).unwrap_or_else(|| DEFAULT_URL.to_owned());
+        let base: Base = url.trim_end_matches('/').parse().context("--url")?;
         // The operator names the instance, which usually listens on this very machine.
         let options = ClientOptions {
             allow_private_network: true,
@@ -78,6 +82,24 @@ impl Api {
         self.send(Method::POST, path, Some(body))
     }
 
+    /// Deletes what is at a path.
+    pub fn delete(&self, path: &str) -> Result<Value> {
+        self.send(Method::DELETE, path, None)
+    }
+
+    /// Reads a path of any server without a token; gives status, headers and body.
+    pub fn look(&self, url: &str) -> Result<Response> {
+        let body = Vec::new().into();
+        let headers = HeaderMap::new();
+        let request = Request { method: Method::GET, url: url.to_owned(), headers, body };
+        Ok(self.runtime.block_on(self.client.send(request))?)
+    }
+
+    /// The instance's URL as it was given.
+    pub fn url(&self) -> &str {
+        self.base.as_str()
+    }
+
     /// Waits a little before the instance is asked again.
     pub fn pause(&self, pause: Duration) {
         // A timer must be made inside of the runtime.
@@ -101,6 +123,7 @@ impl Api {
         let problem = document.unwrap_or_default();
         let text =
             |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or("no problem document");
-        bail!("{url} answered {}: {} ({})", answer.status, text("detail"), text("title"))
+        let slug = text("type").rsplit('/').next().unwrap_or_default();
+        bail!("{url} answered {}: {} ({slug})", answer.status.as_u16(), text("detail"))
     }
 }

@@ -10,12 +10,22 @@ use crate::compact::CompactArgs;
 use crate::config::ServeArgs;
 use crate::config::command::ConfigArgs;
 use crate::define::DefineArgs;
+use crate::doctor::DoctorArgs;
 use crate::erase::EraseArgs;
+use crate::init::InitArgs;
 use crate::log::LogArgs;
+use crate::online::actor::ActorArgs;
+use crate::online::dead_letter::DeadLetterArgs;
+use crate::online::delivery::DeliveryArgs;
+use crate::online::peer::PeerArgs;
+use crate::online::publish::{FollowArgs, PublishArgs};
+use crate::online::read::ReadArgs;
+use crate::online::token::TokenArgs;
 use crate::projection::ProjectionArgs;
 use crate::recover::RecoverArgs;
 use crate::resolve::ResolveArgs;
 use crate::restore::RestoreArgs;
+use crate::shell::{CompletionsArgs, ManArgs};
 
 /// A federated, event-sourced actor kernel.
 #[derive(Debug, Parser)]
@@ -29,8 +39,28 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make what an instance needs before its first start: configuration, master key, token.
+    Init(InitArgs),
     /// Run an instance.
     Serve(Box<ServeArgs>),
+    /// Publish an activity as the token's actor.
+    Publish(PublishArgs),
+    /// Follow an actor, here or elsewhere, as the token's actor.
+    Follow(FollowArgs),
+    /// Show what those said whom the token's actor follows.
+    Feed(ReadArgs),
+    /// Show what was delivered to the token's actor.
+    Inbox(ReadArgs),
+    /// Create actors on a running instance, and look at them.
+    Actor(ActorArgs),
+    /// Issue tokens, list and revoke them.
+    Token(TokenArgs),
+    /// See where a published activity is now.
+    Delivery(DeliveryArgs),
+    /// Look after what could not be delivered.
+    DeadLetter(DeadLetterArgs),
+    /// See how other instances are reached.
+    Peer(PeerArgs),
     /// Check everything that a data directory (offline) or an exported actor holds.
     Verify(VerifyArgs),
     /// Write everything of one actor into a file (CAR) that needs no fedsx to be read (offline).
@@ -57,6 +87,12 @@ pub enum Command {
     Genesis(GenesisArgs),
     /// Check an actor's Merkle log, or compute the own ones anew.
     Log(LogArgs),
+    /// Look for what is wrong with an instance, and say what to do.
+    Doctor(DoctorArgs),
+    /// Print a script that completes these commands in a shell.
+    Completions(CompletionsArgs),
+    /// Print the manual, or write a page for each command.
+    Man(ManArgs),
     /// Look after projections: list, digests, records set aside, rebuild.
     Projection(ProjectionArgs),
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 /// The variable that may hold the master key.
 pub const MASTER_KEY_VARIABLE: &str = "FEDSX_MASTER_KEY";
 /// The file that holds it otherwise.
-const MASTER_KEY_FILE: &str = "master.key";
+pub(crate) const MASTER_KEY_FILE: &str = "master.key";
 
 /// Makes the directory, for its owner alone.
 pub fn prepare(directory: &Path) -> Result<()> {

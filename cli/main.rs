@@ -5,14 +5,24 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use fedsx::args::{Cli, Command};
 use fedsx::{
-    archive, backup, compact, config, define, erase, genesis, log, projection, recover, resolve,
-    restore, serve, verify,
+    archive, backup, compact, config, define, doctor, erase, genesis, init, log, online,
+    projection, recover, resolve, restore, serve, shell, verify,
 };
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
+        Command::Init(args) => init::run(&args),
         Command::Serve(args) => serve::run(*args),
+        Command::Publish(args) => online::publish::publish(&args),
+        Command::Follow(args) => online::publish::follow(&args),
+        Command::Feed(args) => online::read::feed(&args),
+        Command::Inbox(args) => online::read::inbox(&args),
+        Command::Actor(args) => online::actor::run(&args),
+        Command::Token(args) => online::token::run(&args),
+        Command::Delivery(args) => online::delivery::run(&args),
+        Command::DeadLetter(args) => online::dead_letter::run(&args),
+        Command::Peer(args) => online::peer::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Export(args) => archive::export(&args),
         Command::Import(args) => archive::import(&args),
@@ -26,6 +36,9 @@ fn main() -> ExitCode {
         Command::Config(args) => config::command::run(args),
         Command::Genesis(args) => genesis::run(&args),
         Command::Log(args) => log::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => Ok(shell::completions(&args)),
+        Command::Man(args) => shell::man(&args),
         Command::Projection(args) => projection::run(&args),
     };
     match result {

@@ -52,7 +52,7 @@ pub struct NodeOptions {
     pub delivery: service::Options,
     /// The server's.
     pub http: HttpOptions,
-    /// Tokens to put into the ledger.
+    /// The tokens of the configuration.
     pub tokens: Vec<TokenSpec>,
     /// Which deletions erase.
     pub wishes: Wishes,
@@ -87,8 +87,28 @@ pub struct Node {
     /// Delivery.
     pub delivery: Delivery,
     app: App,
+    tokens: Tokens,
     backups: Backups,
     supervisor: ActorRef<SupervisorMessage>,
+}
+
+/// What can be changed while a node runs.
+#[derive(Clone)]
+pub struct Controls {
+    tokens: Tokens,
+    app: App,
+}
+
+impl Controls {
+    /// Takes these tokens of the configuration in place of those that it had before.
+    pub fn configure_tokens(&self, specs: &[TokenSpec]) {
+        self.tokens.configure(specs);
+    }
+
+    /// Limits the requests of one client address; 0 for no limit.
+    pub fn limit_requests(&self, per_second: u32) {
+        self.app.limit_requests(per_second);
+    }
 }
 
 impl Node {
@@ -130,10 +150,9 @@ impl Node {
             metrics,
         } = around;
         let base = options.kernel.base.clone();
-        let tokens = Tokens::load(storage.ledgers(), *master_key.derive(TOKEN_KEY))?;
-        for spec in &options.tokens {
-            tokens.put(spec)?;
-        }
+        let tokens =
+            Tokens::load(storage.ledgers(), *master_key.derive(TOKEN_KEY), runtime.clock.clone())?;
+        tokens.configure(&options.tokens);
         log.sync().await?;
         let ring = KeyRing::new(Vault::new(master_key), storage.ledgers()).with_maker(key_maker);
         let client = Client::new(options.client, dial, runtime.clock.clone());
@@ -214,7 +233,7 @@ impl Node {
             delivery: delivery.clone(),
             discovery,
             trees: Trees::new(log, storage.ledgers(), runtime.clone()),
-            tokens,
+            tokens: tokens.clone(),
             eraser,
             backups: backups.clone(),
             genesis,
@@ -222,7 +241,7 @@ impl Node {
             readiness: Readiness { reactions, triggers: acted },
             metrics,
         });
-        Ok(Self { kernel, projections, delivery, app, backups, supervisor })
+        Ok(Self { kernel, projections, delivery, app, tokens, backups, supervisor })
     }
 
     /// Serves until `stop` turns true, then drains and stops everything.
@@ -237,6 +256,11 @@ impl Node {
             tracing::warn!("some requests did not end in time");
         }
         Ok(())
+    }
+
+    /// What can be changed while the node runs.
+    pub fn controls(&self) -> Controls {
+        Controls { tokens: self.tokens.clone(), app: self.app.clone() }
     }
 
     /// The actor above all others of the node. A simulator that lets the node crash kills it.

@@ -324,6 +324,8 @@ fn lived_in() -> (tempfile::TempDir, Vec<Value>) {
     node.create("alice");
     node.create("bob");
     node.follow("bob", &node.actor("alice"));
+    let token = json!({ "actor": "alice", "scopes": ["read"] });
+    node.admin().post("/admin/tokens", &token).expect(201, "a token that is kept");
     mallory.follows(&node, "alice");
     for n in 0..12 {
         let length = if n % 4 == 0 { 9000 } else { 60 };
@@ -448,10 +450,9 @@ fn a_recovered_instance_goes_on() {
     let (again, _) = recover(data.path(), &out);
     assert_eq!(again.code, Some(2), "nothing is overwritten: {}", again.all());
 
-    // Tokens are in the ledger: none is given on the command line.
     let recovered = tempfile::tempdir().expect("a directory");
     copy(&out, recovered.path());
-    let mut spec = Spec { tokens: Vec::new(), ..Spec::default() };
+    let mut spec = Spec::default();
     spec.args.extend(["--base-url".into(), base.trim().into()]);
     let node = spec.start_in(recovered);
     let kept = node.total("alice", "outbox");

@@ -129,7 +129,7 @@ pub struct ServeConfig {
     pub listen: SocketAddr,
     /// The base, where it was given.
     pub base_url: Option<Base>,
-    /// Tokens to put into the ledger.
+    /// The tokens of the configuration.
     pub tokens: Vec<TokenSpec>,
     /// See the flag.
     pub allow_private_network: bool,

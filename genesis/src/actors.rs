@@ -1,8 +1,9 @@
 //! What the admission state knows of actors, hosted here or elsewhere.
 
-use fedsx_kernel::Order;
+use fedsx_kernel::address::NameError;
 use fedsx_kernel::keys::KeyHistory;
 use fedsx_kernel::state::{self, State, StateError, StateView, key};
+use fedsx_kernel::{ActorName, Base, Order};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -51,6 +52,31 @@ pub fn actor(state: &dyn StateView, id: &str) -> Result<Option<ActorState>, Stat
 /// The newest document of an actor.
 pub fn document(state: &dyn StateView, id: &str) -> Result<Option<Value>, StateError> {
     Ok(actor(state, id)?.map(|actor| actor.document))
+}
+
+/// Actors that live at a base, in the order of their names: up to `limit` after the name `after`.
+///
+/// # Errors
+/// Where the state cannot be read.
+pub fn hosted(
+    state: &dyn StateView,
+    base: &Base,
+    after: Option<&ActorName>,
+    limit: usize,
+) -> Result<Vec<(ActorName, ActorState)>, StateError> {
+    let below = key(&["actor", &format!("{base}/actors/")]);
+    let after = after.map(|name| key(&["actor", &base.actor(name)]));
+    let found = state.scan(&below, after.as_deref(), limit)?;
+    found
+        .into_iter()
+        .map(|(place, value)| {
+            let shape = |reason: String| StateError::Shape { key: place.clone(), reason };
+            let name = place.get(below.len()..).unwrap_or_default();
+            let name = name.parse().map_err(|e: NameError| shape(e.to_string()))?;
+            let actor = serde_json::from_value(value).map_err(|e| shape(e.to_string()))?;
+            Ok((name, actor))
+        })
+        .collect()
 }
 
 pub(crate) fn put(state: &mut dyn State, id: &str, actor: &ActorState) -> Result<(), StateError> {

@@ -117,6 +117,12 @@ impl App {
         Self { parts: Arc::new(parts), rates: Arc::new(rates), in_flight }
     }
 
+    /// Limits the requests of one client address to this many each second, with bursts of ten
+    /// times as many; 0 for no limit.
+    pub fn limit_requests(&self, per_second: u32) {
+        self.rates.set(per_second, per_second.saturating_mul(10));
+    }
+
     pub(crate) fn kernel(&self) -> &Kernel {
         &self.parts.kernel
     }

@@ -52,6 +52,14 @@ pub(crate) async fn activity(
 /// Bodies up to this size are read before a handler runs, in bytes.
 const SMALL_BYTES: usize = 64 * 1024;
 
+/// Reads what a request to an operating route asks for.
+pub(crate) fn wish<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    let value = fedsx_kernel::json::parse(bytes)
+        .map_err(|e| Refusal::new(Problem::MalformedJson, e.to_string()))?;
+    serde_json::from_value(value)
+        .map_err(|e| Refusal::new(Problem::InvalidParameter, e.to_string()))
+}
+
 /// Reads a small body before the handler decides. A handler that refuses without reading would
 /// else make the connection close while the client still writes, who then never sees the answer.
 pub(crate) async fn settle(State(app): State<App>, request: Request, next: Next) -> Response {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -19,7 +19,10 @@ use crate::app::App;
 use crate::problem::Rejection;
 
 /// Requests per second and client.
-pub(crate) struct Rates(Option<Limiter>);
+pub(crate) struct Rates {
+    clock: NodeClock,
+    limiter: RwLock<Option<Arc<Limiter>>>,
+}
 
 type Limiter = RateLimiter<IpAddr, DashMapStateStore<IpAddr>, NodeClock, NoOpMiddleware<Duration>>;
 
@@ -38,17 +41,26 @@ impl RateClock for NodeClock {
 impl Rates {
     /// `per_second` 0 means no limit.
     pub(crate) fn new(per_second: u32, burst: u32, clock: Arc<dyn Clock>) -> Self {
-        let clock = NodeClock(clock);
+        let rates = Self { clock: NodeClock(clock), limiter: RwLock::new(None) };
+        rates.set(per_second, burst);
+        rates
+    }
+
+    /// Takes other limits from now on; what clients used up is forgotten.
+    pub(crate) fn set(&self, per_second: u32, burst: u32) {
         let quota = NonZeroU32::new(per_second).map(|per_second| {
             Quota::per_second(per_second)
                 .allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN))
         });
-        Self(quota.map(|quota| RateLimiter::dashmap_with_clock(quota, clock)))
+        let limiter =
+            quota.map(|quota| Arc::new(RateLimiter::dashmap_with_clock(quota, self.clock.clone())));
+        *self.limiter.write().unwrap_or_else(PoisonError::into_inner) = limiter;
     }
 
     /// Seconds to wait where the client asked too often.
     fn check(&self, client: IpAddr) -> Result<(), u64> {
-        let Some(limiter) = &self.0 else { return Ok(()) };
+        let limiter = self.limiter.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(limiter) = limiter else { return Ok(()) };
         let client = network_of(client);
         if limiter.len() > 100_000 {
             limiter.retain_recent();

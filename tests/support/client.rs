@@ -97,6 +97,12 @@ impl Client {
         Self { secret: Some(secret.to_owned()), ..self.clone() }
     }
 
+    /// The token that it presents.
+    #[track_caller]
+    pub fn secret(&self) -> &str {
+        self.secret.as_deref().expect("a client with a token")
+    }
+
     /// A path of this server, or a whole URL as it is.
     pub fn url(&self, path: &str) -> String {
         if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.base) }

@@ -79,11 +79,6 @@ pub(crate) async fn peers(State(app): State<App>, uri: Uri, headers: HeaderMap) 
     Ok(answer(&json!({ "items": peers, "next": next })))
 }
 
-pub(crate) async fn tokens(State(app): State<App>, headers: HeaderMap) -> Answer {
-    allowed(&app, &headers)?;
-    Ok(answer(&json!({ "items": app.parts.tokens.list() })))
-}
-
 /// Two statements of one author under one number, as they were received here.
 pub(crate) async fn equivocations(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Answer {
     allowed(&app, &headers)?;

@@ -3,7 +3,6 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use fedsx_kernel::json;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use serde::Deserialize;
 use serde_json::Value;
@@ -36,10 +35,7 @@ pub(crate) async fn erase(State(app): State<App>, headers: HeaderMap, body: Body
         None => String::new(),
     };
     let bytes = body::activity(&app, &headers, body).await?;
-    let wish =
-        json::parse(&bytes).map_err(|e| Refusal::new(Problem::MalformedJson, e.to_string()))?;
-    let wish: Wish = serde_json::from_value(wish)
-        .map_err(|e| Refusal::new(Problem::InvalidParameter, e.to_string()))?;
+    let wish: Wish = body::wish(&bytes)?;
     if wish.why.chars().count() > MAX_WHY {
         let detail = format!("why: at most {MAX_WHY} characters");
         return Err(Refusal::new(Problem::InvalidParameter, detail)

@@ -14,6 +14,8 @@ mod operate;
 mod outbox;
 mod projections;
 mod publish;
+mod residents;
+mod tokens;
 mod triggers;
 mod types;
 
@@ -66,7 +68,10 @@ pub(crate) fn router(app: App) -> Router {
         .route("/admin/peers", get(admin::peers))
         .route("/admin/triggers", get(triggers::list))
         .route("/admin/reports", get(operate::reports))
-        .route("/admin/tokens", get(admin::tokens))
+        .route("/admin/actors", get(residents::list).post(residents::create))
+        .route("/token", get(tokens::own))
+        .route("/admin/tokens", get(tokens::list).post(tokens::issue))
+        .route("/admin/tokens/{id}", delete(tokens::revoke))
         .route("/admin/projections", get(operate::projections))
         .route("/admin/projections/{name}/rebuild", post(operate::rebuild))
         .route("/admin/projections/{name}/set-aside", get(operate::list))

@@ -3,8 +3,8 @@
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
+use fedsx_kernel::Publish;
 use fedsx_kernel::refusal::{Problem, Refusal};
-use fedsx_kernel::{Publish, json};
 use fedsx_projections::set_aside::{MAX_REASON_CHARS, Status};
 use fedsx_projections::{Info, Query, Reader, SetAside, Verdict};
 use serde::Deserialize;
@@ -139,10 +139,7 @@ pub(crate) async fn decide(
 }
 
 fn wish(bytes: &[u8]) -> Result<Wish, Refusal> {
-    let wish =
-        json::parse(bytes).map_err(|e| Refusal::new(Problem::MalformedJson, e.to_string()))?;
-    let wish: Wish = serde_json::from_value(wish)
-        .map_err(|e| Refusal::new(Problem::InvalidParameter, e.to_string()))?;
+    let wish: Wish = body::wish(bytes)?;
     if wish.why.chars().count() > MAX_REASON_CHARS {
         let detail = format!("why: at most {MAX_REASON_CHARS} characters");
         return Err(Refusal::new(Problem::InvalidParameter, detail).with("parameter", "why"));

@@ -108,7 +108,8 @@ fn once(
     }))
 }
 
-fn answer(published: &Published) -> Response {
+/// What a publish answers.
+pub(super) fn answer(published: &Published) -> Response {
     let activity = &published.activity;
     let mut members = Map::new();
     members.insert("id".into(), activity.id().into());

@@ -1,6 +1,9 @@
 //! `fedsx serve`.
 
-use std::io::{IsTerminal as _, Write as _};
+mod logging;
+mod reload;
+
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -17,35 +20,25 @@ use fedsx_kernel::runtime::Runtime;
 use fedsx_kernel::{Base, KernelOptions};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 
-use crate::config::{LogFormat, ServeArgs, ServeConfig};
+use self::logging::Filter;
+use crate::config::{ServeArgs, ServeConfig};
 use crate::node::{Node, NodeOptions, Surroundings};
 use crate::{data, genesis};
 
 /// Runs an instance until it is told to stop.
+///
+/// # Errors
+/// Where the configuration is impossible, or the instance cannot be started.
 pub fn run(args: ServeArgs) -> Result<ExitCode> {
-    let config = args.settle()?;
-    log_to_stderr(&config)?;
+    let config = args.clone().settle()?;
+    let filter = logging::start(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(config))?;
+    runtime.block_on(serve(args, config, filter))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn log_to_stderr(config: &ServeConfig) -> Result<()> {
-    let filter = EnvFilter::try_new(&config.log).context("--log")?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
-    match config.log_format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
-    }
-    Ok(())
-}
-
-async fn serve(config: ServeConfig) -> Result<()> {
+async fn serve(args: ServeArgs, config: ServeConfig, filter: Filter) -> Result<()> {
     // Signals count from the first moment on, also while starting.
     let stop = stop_signal()?;
     survive_file_limits()?;
@@ -82,9 +75,10 @@ async fn serve(config: ServeConfig) -> Result<()> {
         metrics: Metrics::install()?,
     };
     let node = Node::start(options(&config, base.clone(), epoch), around).await?;
+    reload::on_hangup(args, config, node.controls(), filter)?;
     let mut out = std::io::stdout();
     writeln!(out, "listening on http://{address}").and_then(|()| out.flush())?;
-    tracing::info!(%address, %base, epoch, data = %config.data.display(), "serving");
+    tracing::info!(%address, %base, epoch, "serving");
     node.serve(Box::new(TcpAcceptor(listener)), stop).await?;
     tracing::info!("stopped");
     Ok(())

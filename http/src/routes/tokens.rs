@@ -1,0 +1,117 @@
+//! Issuing, listing and revoking bearer tokens; every route needs a token with the scope `admin`.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use fedsx_kernel::ActorName;
+use fedsx_kernel::refusal::{Problem, Refusal};
+use fedsx_kernel::tokens::{NewToken, Scope, TokenError};
+use jiff::SignedDuration;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Answer;
+use super::admin::allowed;
+use crate::app::App;
+use crate::{body, caller, negotiate};
+
+/// The longest time until a token expires, in seconds: a hundred years.
+const MAX_EXPIRES_IN_S: i64 = 100 * 366 * 24 * 3600;
+
+/// What the token shall be.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    /// The actor that it acts for.
+    actor: ActorName,
+    /// What it allows.
+    scopes: Vec<Scope>,
+    /// What it is for.
+    #[serde(default)]
+    label: String,
+    /// After how many seconds it ends by itself (as in RFC 6749, section 5.1); never without it.
+    expires_in: Option<i64>,
+}
+
+fn refusal(error: TokenError) -> Refusal {
+    let detail = error.to_string();
+    let problem = match error {
+        TokenError::Store(error) => return error.into(),
+        TokenError::NotFound(_) => Problem::NotFound,
+        TokenError::Configured(_) | TokenError::TooMany => Problem::Conflict,
+        TokenError::Damaged(_) => Problem::Internal,
+        _ => Problem::InvalidParameter,
+    };
+    Refusal::new(problem, detail)
+}
+
+fn answer(status: StatusCode, value: &Value) -> Answer {
+    let mut response = negotiate::json(status, "application/json", value);
+    // RFC 6749, section 5.1: what holds a token is not stored.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// What the token of the request stands for, for its holder.
+pub(crate) async fn own(State(app): State<App>, headers: HeaderMap) -> Answer {
+    let grant = caller::token(&app, &headers)?.ok_or_else(|| {
+        Refusal::new(Problem::InvalidToken, "send a bearer token in the Authorization header")
+    })?;
+    let id = app.base().actor(&grant.actor);
+    let mut shown = json!(grant);
+    if let Value::Object(members) = &mut shown {
+        members.insert("id".into(), id.into());
+    }
+    answer(StatusCode::OK, &shown)
+}
+
+/// Every token, without its secret, with how and when it was used.
+pub(crate) async fn list(State(app): State<App>, headers: HeaderMap) -> Answer {
+    allowed(&app, &headers)?;
+    answer(StatusCode::OK, &json!({ "items": app.parts.tokens.list() }))
+}
+
+/// Makes a token; the answer is the only place where its secret is ever shown. It is durable when
+/// the answer comes.
+pub(crate) async fn issue(State(app): State<App>, headers: HeaderMap, body: Body) -> Answer {
+    allowed(&app, &headers)?;
+    let bytes = body::activity(&app, &headers, body).await?;
+    let wish: Wish = body::wish(&bytes)?;
+    let runtime = app.kernel().runtime();
+    let expires = wish
+        .expires_in
+        .map(|seconds| {
+            (1..=MAX_EXPIRES_IN_S)
+                .contains(&seconds)
+                .then(|| runtime.clock.now().checked_add(SignedDuration::from_secs(seconds)).ok())
+                .flatten()
+                .ok_or_else(|| {
+                    let detail = format!("expires_in: 1 to {MAX_EXPIRES_IN_S} seconds");
+                    Refusal::new(Problem::InvalidParameter, detail).with("parameter", "expires_in")
+                })
+        })
+        .transpose()?;
+    let new = NewToken { actor: wish.actor, scopes: wish.scopes, label: wish.label, expires };
+    let issued = app.parts.tokens.issue(new, runtime.random.as_ref()).map_err(refusal)?;
+    app.kernel().log().sync().await.map_err(Refusal::from)?;
+    tracing::info!(token_id = %issued.info.grant.token_id, actor = %issued.info.grant.actor,
+        "a token was issued");
+    let mut shown = json!(issued.info);
+    if let Value::Object(members) = &mut shown {
+        members.insert("secret".into(), issued.secret.into());
+    }
+    answer(StatusCode::CREATED, &shown)
+}
+
+/// Ends a token at once.
+pub(crate) async fn revoke(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    allowed(&app, &headers)?;
+    let revoked = app.parts.tokens.revoke(&id).map_err(refusal)?;
+    app.kernel().log().sync().await.map_err(Refusal::from)?;
+    tracing::info!(token_id = %id, "a token was revoked");
+    answer(StatusCode::OK, &json!(revoked))
+}
