@@ -30,7 +30,7 @@ pub fn read(path: &Path) -> Result<ServeArgs> {
 }
 
 /// The options in a text, or what is wrong in which line.
-pub(super) fn parse(text: &str) -> Result<ServeArgs, String> {
+pub(crate) fn parse(text: &str) -> Result<ServeArgs, String> {
     toml::from_str(text).map_err(|e| {
         let before = e.span().and_then(|span| text.get(..span.start));
         let line = before.map_or(1, |before| before.matches('\n').count() + 1);
