@@ -40,6 +40,7 @@ mod hostile;
 mod hostile_servers;
 mod http_multi_actor;
 mod inbox;
+mod interop;
 mod key_rotation;
 mod merkle;
 mod moves;

@@ -26,7 +26,14 @@ pub(crate) fn page(
     more: impl IntoIterator<Item = (&'static str, Value)>,
 ) -> Value {
     let mut page = Map::new();
-    page.insert("@context".into(), "https://www.w3.org/ns/activitystreams".into());
+    page.insert(
+        "@context".into(),
+        json!([
+            "https://www.w3.org/ns/activitystreams",
+            // Ranges that the reader may not see.
+            { "withheld": { "@id": "urn:fedsx:ns:withheld", "@type": "@json" } },
+        ]),
+    );
     page.insert("id".into(), format!("{collection}?{query}").into());
     page.insert("type".into(), "OrderedCollectionPage".into());
     page.insert("partOf".into(), collection.into());

@@ -1,10 +1,12 @@
 //! What the tests share: nodes, an HTTP client, foreign peers and polling.
 
 pub mod client;
+pub mod matrix;
 pub mod node;
 pub mod npm;
 pub mod peer;
 pub mod poll;
+pub mod program;
 pub mod verbs;
 
 pub use client::{Answer, Client};

@@ -363,6 +363,7 @@ impl Foreign {
             "@context": [
                 "https://www.w3.org/ns/activitystreams",
                 "https://w3id.org/security/v1",
+                "https://www.w3.org/ns/did/v1",
                 "https://w3id.org/security/multikey/v1",
             ],
             "id": self.id,

@@ -183,25 +183,26 @@ impl Facts<'_> {
         Ok(pending.map_or(none, |id| (Relation::Pending, Some(id))))
     }
 
-    /// The newest Follow that was neither undone nor rejected, whatever Blocks say.
-    pub(super) fn standing_follow(
+    /// The Follows at the newest place that were neither undone nor rejected, whatever Blocks say.
+    pub(super) fn standing_follows(
         &self,
         view: &dyn StateView,
         follower: &str,
         followed: &str,
-    ) -> Result<Option<String>, StateError> {
+    ) -> Result<Vec<String>, StateError> {
+        let mut found = Vec::new();
         if self.is_deleted(view, follower)? || self.is_deleted(view, followed)? {
-            return Ok(None);
+            return Ok(found);
         }
         let of_pair: Option<Verdict> =
             get_as(view, &self.key(&["verdict_pair", followed, follower]))?;
         for id in self.standing(view, Kind::Follow, follower, followed)? {
             let of_id = get_as(view, &self.key(&["verdict", followed, &id]))?;
             if of_id.max(of_pair).is_none_or(|verdict| !verdict.reject) {
-                return Ok(Some(id));
+                found.push(id);
             }
         }
-        Ok(None)
+        Ok(found)
     }
 
     /// Whether a Block by one actor of the other is in force.

@@ -141,18 +141,18 @@ impl Graph {
         self.facts().author_of(view, id)
     }
 
-    /// The id of the Follow that would relate the two if nobody had blocked anybody: stated, not
-    /// undone and not rejected.
+    /// The ids of the Follows that would relate the two if nobody had blocked anybody: stated, not
+    /// undone and not rejected. Of servers that send no times there may be several.
     ///
     /// # Errors
     /// Where the state cannot be read.
-    pub fn standing_follow(
+    pub fn standing_follows(
         &self,
         view: &dyn StateView,
         follower: &str,
         followed: &str,
-    ) -> Result<Option<String>, StateError> {
-        self.facts().standing_follow(view, follower, followed)
+    ) -> Result<Vec<String>, StateError> {
+        self.facts().standing_follows(view, follower, followed)
     }
 
     /// Whether an actor has ever stated a Follow of another, whatever became of it.

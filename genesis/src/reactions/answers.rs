@@ -1,10 +1,12 @@
 //! Which answers a record wants. They depend on the state and the record alone.
 //!
 //! - A Follow is accepted at once, unless the followed actor decides on its followers; one by who
-//!   follows already is accepted in any case. Who moved has no new followers.
+//!   follows already is accepted in any case, since a server that asks again waits for an answer. Who
+//!   moved has no new followers.
 //! - A Block is not told to whom it is about (ActivityPub, section 6.9). So that both sides come to
 //!   the same, the Follows that it ends are ended by statements that are told: the blocked actor's
-//!   Follow is rejected, and an own one undone.
+//!   Follow is rejected, and an own one undone. Servers that do tell of a Block hear the same from
+//!   who was blocked, so that nothing comes back when they lift it.
 
 use fedsx_kernel::log::{Record, StoreError, Stream};
 use fedsx_kernel::refusal::Refusal;
@@ -54,7 +56,15 @@ pub fn to(
         ("Follow", Stream::Inbox(receiver)) => {
             Ok(to_follow(base, state, receiver, record)?.into_iter().collect())
         }
-        ("Block", Stream::Outbox(author)) => to_block(state, first_seq, author, record),
+        ("Block", Stream::Outbox(author)) => {
+            let Some(blocked) = record.activity.object_id() else { return Ok(Vec::new()) };
+            to_block(base, state, first_seq, (author, blocked), record)
+        }
+        ("Block", Stream::Inbox(receiver))
+            if record.activity.object_id() == Some(base.actor(receiver).as_str()) =>
+        {
+            to_block(base, state, first_seq, (receiver, record.activity.actor()), record)
+        }
         _ => Ok(Vec::new()),
     }
 }
@@ -73,7 +83,15 @@ fn to_follow(
         return Ok(None);
     };
     let (follower, id) = (activity.actor(), activity.id());
-    let waits = Graph::new(GRAPH).relation(state, follower, &followed)? == Relation::Pending;
+    let graph = Graph::new(GRAPH);
+    let waits = match graph.relation(state, follower, &followed)? {
+        Relation::Pending => true,
+        Relation::Accepted => {
+            graph.follow_id(state, follower, &followed)?.as_deref() != Some(id)
+                && graph.is_follow_of(state, id, &followed)?
+        }
+        Relation::None => false,
+    };
     let new = !was_follower(state, follower, &followed, id)?;
     let moved = new && moves::moved_to(&actor.document).is_some();
     let decides = new && !moved && actor.approves_followers();
@@ -86,22 +104,23 @@ fn to_follow(
     Ok(Some(answer))
 }
 
+/// Ends what a Block between a hosted actor and another one ends, whoever of them blocked.
 fn to_block(
+    base: &Base,
     state: &dyn StateView,
     first_seq: impl Fn(&str) -> Result<Option<u64>, StoreError>,
-    author: &ActorName,
+    (hosted, other): (&ActorName, &str),
     record: &Record,
 ) -> Result<Vec<Answer>, Refusal> {
-    let block = &record.activity;
-    let Some(blocked) = block.object_id() else { return Ok(Vec::new()) };
-    let (graph, actor) = (Graph::new(GRAPH), block.actor());
+    let (graph, actor) = (Graph::new(GRAPH), base.actor(hosted));
     let mut answers = Vec::new();
-    for (follower, followed, kind) in [(blocked, actor, "Reject"), (actor, blocked, "Undo")] {
-        let Some(follow) = graph.standing_follow(state, follower, followed)? else { continue };
-        // One that came after the Block, when that was lifted already, is another matter.
-        if first_seq(&follow)?.is_some_and(|seq| seq < record.entry.global_seq) {
-            let once_key = format!("ended\n{}\n{follow}", block.cid());
-            answers.push(Answer::new(author, kind, &follow, once_key));
+    for (follower, followed, kind) in [(other, actor.as_str(), "Reject"), (&actor, other, "Undo")] {
+        for follow in graph.standing_follows(state, follower, followed)? {
+            // One that came after the Block, when that was lifted already, is another matter.
+            if first_seq(&follow)?.is_some_and(|seq| seq < record.entry.global_seq) {
+                let once_key = format!("ended\n{}\n{follow}", record.activity.cid());
+                answers.push(Answer::new(hosted, kind, &follow, once_key));
+            }
         }
     }
     Ok(answers)

@@ -16,6 +16,7 @@ mod references;
 mod reports;
 mod shape;
 mod subscriptions;
+mod terms;
 mod trial;
 
 use fedsx_kernel::activity::id_of;
@@ -26,7 +27,7 @@ use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::rules::{Direction, Hosted, Judgement, KeyWish, Prepared, Preparing, Rules};
 use fedsx_kernel::state::{State, StateError, StateView};
 use fedsx_kernel::{Activity, ActorName, Base};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::actor_keys;
 use crate::actors::{self, is_actor_type};
@@ -222,9 +223,37 @@ impl Rules for GenesisRules {
     }
 }
 
-/// The `@context` with which actor documents and key histories are served.
-pub fn actor_contexts() -> Value {
+/// The `@context` with which an object is served by itself.
+pub fn object_contexts(object: &Value) -> Value {
+    let contexts = json!("https://www.w3.org/ns/activitystreams");
+    let terms = object.as_object().map(terms::used).unwrap_or_default();
+    if terms.is_empty() { contexts } else { json!([contexts, terms]) }
+}
+
+/// The `@context` with which a key history is served.
+pub fn key_contexts() -> Value {
     let mut contexts = fedsx_kernel::pipeline::contexts();
     contexts.extend(actor_document::contexts());
+    let place = |name: &str| json!({ "@id": format!("fedsx:{name}"), "@type": "@json" });
+    contexts.push(json!({
+        "publicKeyMultibase": {
+            "@id": "https://w3id.org/security#publicKeyMultibase",
+            "@type": "https://w3id.org/security#multibase",
+        },
+        "validFrom": place("validFrom"),
+        "validUntil": place("validUntil"),
+    }));
+    Value::Array(contexts)
+}
+
+/// The `@context` with which an actor document is served.
+pub fn actor_contexts(document: &Value) -> Value {
+    let mut contexts = fedsx_kernel::pipeline::contexts();
+    contexts.extend(actor_document::contexts());
+    let mut terms = document.as_object().map(terms::used).unwrap_or_default();
+    terms.retain(|term, _| contexts.iter().all(|context| context.get(term).is_none()));
+    if !terms.is_empty() {
+        contexts.push(terms.into());
+    }
     Value::Array(contexts)
 }

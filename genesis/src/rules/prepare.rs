@@ -58,6 +58,7 @@ pub(super) fn prepare(
     if public_object {
         prepared.copy_audience();
     }
+    prepared.define_terms();
     Ok(Prepared {
         content: prepared.content,
         hidden,
@@ -342,6 +343,18 @@ impl Draft {
         };
         all.extend(items);
         self.content.insert("@context".into(), Value::Array(all));
+    }
+
+    /// Defines the terms of others that occur, but for those that the author defined.
+    fn define_terms(&mut self) {
+        let mut terms = super::terms::used(&self.content);
+        if let Some(own) = self.content.get("@context") {
+            let own = own.as_array().map_or(std::slice::from_ref(own), Vec::as_slice);
+            terms.retain(|term, _| own.iter().all(|context| context.get(term).is_none()));
+        }
+        if !terms.is_empty() {
+            self.context(Value::Object(terms));
+        }
     }
 
     /// Adds a recipient to what the author named, or to what is usual.

@@ -4,6 +4,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::Response;
 use fedsx_genesis::fold::owned;
+use fedsx_genesis::rules::object_contexts;
 use fedsx_kernel::Cid;
 use fedsx_kernel::log::Record;
 use fedsx_kernel::refusal::{Problem, Refusal};
@@ -82,8 +83,9 @@ fn show(status: StatusCode, form: Form, mut object: Value) -> Result<Response, R
             .map_err(|e| Refusal::new(Problem::Internal, e.to_string()))?;
         return Ok(negotiate::bytes(status, negotiate::DAG_CBOR, block));
     }
+    let contexts = object_contexts(&object);
     if let Some(members) = object.as_object_mut() {
-        members.insert("@context".into(), "https://www.w3.org/ns/activitystreams".into());
+        members.insert("@context".into(), contexts);
     }
     Ok(negotiate::json(status, negotiate::ACTIVITY_JSON, &object))
 }

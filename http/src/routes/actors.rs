@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, Method, Uri};
 use fedsx_genesis::actors::{self, ActorState};
 use fedsx_genesis::fold::GRAPH;
 use fedsx_genesis::graph::Graph;
-use fedsx_genesis::rules::actor_contexts;
+use fedsx_genesis::rules::{actor_contexts, key_contexts};
 use fedsx_kernel::ActorName;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::state::{StateError, StateView};
@@ -74,8 +74,9 @@ pub(crate) async fn document(
         let handle = format!("@{name}@{}", app.base().authority());
         return Ok(pages::actor(&document, handle)?);
     }
+    let contexts = actor_contexts(&document);
     if let Some(members) = document.as_object_mut() {
-        members.insert("@context".into(), actor_contexts());
+        members.insert("@context".into(), contexts);
     }
     Ok(negotiate::activity(&document))
 }
@@ -88,7 +89,7 @@ pub(crate) async fn keys(State(app): State<App>, Path(text): Path<String>) -> An
     // Keys of a deleted actor stay readable: what it said stays verifiable.
     let keys = actor.keys.all();
     Ok(negotiate::activity(&json!({
-        "@context": actor_contexts(),
+        "@context": key_contexts(),
         "id": app.base().of_actor(&name, "keys"),
         "type": "OrderedCollection",
         "totalItems": keys.len(),
