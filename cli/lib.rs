@@ -11,6 +11,7 @@ pub mod data;
 pub mod define;
 pub mod doctor;
 pub mod erase;
+mod fresh;
 pub mod genesis;
 pub mod init;
 pub mod log;

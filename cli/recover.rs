@@ -5,8 +5,6 @@
 //! peers get again what they may not have got; they answer that they have it. Where nothing of the
 //! store is damaged, all ledgers are kept.
 
-use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -21,6 +19,7 @@ use fedsx_kernel::log::{
 use fedsx_kernel::rules::{Hosted, Rules};
 use serde::Serialize;
 
+use crate::fresh::Fresh;
 use crate::progress::Progress;
 use crate::{data, restore};
 
@@ -73,57 +72,16 @@ pub fn run(args: &RecoverArgs) -> Result<ExitCode> {
     if !args.data.join("store").join("db").exists() {
         bail!("{} holds no database of fedsx", args.data.display());
     }
-    let target = std::path::absolute(&args.out)?;
-    let partial = place(&args.data, &target)?;
-    let recovered = recover(&args.data, &partial).and_then(|report| {
-        fs::rename(&partial, &target).with_context(|| target.display().to_string())?;
-        if let Some(parent) = target.parent() {
-            File::open(parent).and_then(|parent| parent.sync_all())?;
-        }
-        Ok(report)
-    });
-    let mut report = match recovered {
-        Ok(report) => report,
-        Err(error) => {
-            // The reason matters more than what could not be tidied up.
-            let _ = fs::remove_dir_all(&partial);
-            return Err(error);
-        }
-    };
-    report.data = target;
+    let words = ("--out", "the damaged directory", "recover");
+    let fresh = Fresh::at(&args.out, &args.data, words)?;
+    let mut report = fresh.fill(|partial| recover(&args.data, partial))?;
+    report.data = fresh.target().to_owned();
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
         print(&report);
     }
     Ok(if report.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Checks the place, and names the directory that is filled first.
-fn place(from: &Path, target: &Path) -> Result<PathBuf> {
-    let name = target.file_name().context("--out needs the name of a directory")?;
-    let parent = target.parent().unwrap_or(target);
-    let parent = parent.canonicalize().with_context(|| parent.display().to_string())?;
-    if parent.starts_with(from.canonicalize()?) {
-        bail!("{} lies inside of the damaged directory", target.display());
-    }
-    match fs::read_dir(target) {
-        Ok(mut entries) => {
-            if entries.next().is_some() {
-                bail!("{} holds something; recover into a new directory", target.display());
-            }
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(e).with_context(|| target.display().to_string()),
-    }
-    let mut partial = name.to_owned();
-    partial.push(".partial");
-    let partial = target.with_file_name(partial);
-    // What an interrupted run left is made anew; anything else is not ours to remove.
-    if partial.join("format").exists() {
-        fs::remove_dir_all(&partial).with_context(|| partial.display().to_string())?;
-    }
-    Ok(partial)
 }
 
 fn recover(from: &Path, into: &Path) -> Result<Report> {
@@ -160,7 +118,6 @@ fn recover(from: &Path, into: &Path) -> Result<Report> {
     data::raise_epoch(into, epoch)?;
     note_head(into, &storage)?;
     drop(storage);
-    File::open(into).and_then(|directory| directory.sync_all())?;
     Ok(Report {
         data: into.to_owned(),
         base: base.to_string(),

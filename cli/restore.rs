@@ -12,6 +12,7 @@ use fedsx_kernel::runtime::Runtime;
 use serde_json::json;
 
 use crate::data;
+use crate::fresh::Fresh;
 use crate::progress::Progress;
 
 /// Options of `fedsx restore`.
@@ -40,24 +41,9 @@ pub fn run(args: &RestoreArgs) -> Result<ExitCode> {
         bail!("{} is not a backup of a data directory", args.from.display());
     }
     let _lock = lock(&args.from)?;
-    let target = std::path::absolute(&args.data)?;
-    let partial = prepare(&args.from, &target)?;
-    let restored = fill(args, &partial);
-    let restored = restored.and_then(|restored| {
-        fs::rename(&partial, &target).with_context(|| target.display().to_string())?;
-        if let Some(parent) = target.parent() {
-            sync(parent)?;
-        }
-        Ok(restored)
-    });
-    let Restored { epoch, entries, base, has_key } = match restored {
-        Ok(restored) => restored,
-        Err(error) => {
-            // The reason matters more than what could not be tidied up.
-            let _ = fs::remove_dir_all(&partial);
-            return Err(error);
-        }
-    };
+    let fresh = Fresh::at(&args.data, &args.from, ("--data", "the backup", "restore"))?;
+    let Restored { epoch, entries, base, has_key } = fresh.fill(|partial| fill(args, partial))?;
+    let target = fresh.target();
     if args.json {
         let result = json!({
             "data": target, "base": base, "epoch": epoch, "entries": entries,
@@ -99,32 +85,6 @@ fn lock(from: &Path) -> Result<File> {
     }
 }
 
-/// Checks the place, and names the directory that is filled first.
-fn prepare(from: &Path, target: &Path) -> Result<PathBuf> {
-    let name = target.file_name().context("--data needs the name of a directory")?;
-    let parent = target.parent().unwrap_or(target);
-    let parent = parent.canonicalize().with_context(|| parent.display().to_string())?;
-    if parent.starts_with(from.canonicalize()?) {
-        bail!("{} lies inside of the backup", target.display());
-    }
-    match fs::read_dir(target) {
-        Ok(mut entries) => {
-            if entries.next().is_some() {
-                bail!("{} holds something; restore into a new directory", target.display());
-            }
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(e).with_context(|| target.display().to_string()),
-    }
-    let mut partial = name.to_owned();
-    partial.push(".partial");
-    let partial = target.with_file_name(partial);
-    if partial.join("format").exists() {
-        fs::remove_dir_all(&partial).with_context(|| partial.display().to_string())?;
-    }
-    Ok(partial)
-}
-
 fn fill(args: &RestoreArgs, partial: &Path) -> Result<Restored> {
     data::prepare(partial)?;
     let files = files(&args.from)?;
@@ -148,7 +108,6 @@ fn fill(args: &RestoreArgs, partial: &Path) -> Result<Restored> {
     data::remove_backup_note(partial)?;
     let epoch = next_epoch(data::recorded_epoch(partial)?);
     data::raise_epoch(partial, epoch)?;
-    sync(partial)?;
     let has_key = partial.join("master.key").exists();
     Ok(Restored { epoch, entries, base: base.to_string(), has_key })
 }
@@ -206,12 +165,6 @@ fn copy(from: &Path, to: &Path, bar: &Progress) -> io::Result<()> {
         Some(directory) => File::open(directory)?.sync_all(),
         None => Ok(()),
     }
-}
-
-fn sync(directory: &Path) -> Result<()> {
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .with_context(|| directory.display().to_string())
 }
 
 #[cfg(test)]
