@@ -1,6 +1,10 @@
 //! `fedsx verify`: everything that a data directory holds, checked offline.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod checker;
+mod projections;
+mod proofs;
+
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,18 +12,14 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use fedsx_genesis::GenesisRules;
-use fedsx_genesis::script::Scripts;
-use fedsx_kernel::keys::KeyHistory;
-use fedsx_kernel::log::{BODY_ERASED, LogStore, Record, Salvage, SledStorage, Storage, Stream};
-use fedsx_kernel::merkle::{CheckedTree, TreeChecks};
-use fedsx_kernel::proof::Suites;
-use fedsx_kernel::rules::Rules;
-use fedsx_kernel::state::{MemoryState, Overlay};
-use fedsx_kernel::{Activity, Base, Cid};
-use fedsx_projections::digest::rebuild;
-use fedsx_projections::{Context, Fold, builtin, is_stale, published, stored_digest};
+use fedsx_kernel::Base;
+use fedsx_kernel::log::{LogStore, Salvage, SledStorage, Storage, Stream, Table};
+use fedsx_kernel::merkle::CheckedTree;
 use serde::Serialize;
 
+use self::checker::Checker;
+use self::projections::Rebuilt;
+use self::proofs::Proofs;
 use crate::args::VerifyArgs;
 use crate::progress::Progress;
 use crate::{archive, data};
@@ -83,7 +83,9 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
     };
     let verified = catch_unwind(AssertUnwindSafe(|| {
         storage.check().context("reading everything once")?;
-        verify(&storage, &base)
+        let scratch = tempfile::tempdir().context("a place for rebuilds")?;
+        let rebuilds = SledStorage::open(scratch.path()).context("a place for rebuilds")?;
+        verify(&storage, rebuilds.projections(), &base)
     }));
     match verified.unwrap_or_else(|_| Err(anyhow!("the store cannot be read"))) {
         Ok(counts) if args.json => {
@@ -133,276 +135,48 @@ fn advise(directory: &Path) {
     }
 }
 
-/// Checks the log, its admission state and its projections.
-pub fn verify(storage: &dyn Storage, base: &Base) -> Result<Counts> {
+/// Checks the log, its admission state and its projections. `scratch` is an empty table, for
+/// rebuilds.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn verify(storage: &dyn Storage, scratch: Arc<dyn Table>, base: &Base) -> Result<Counts> {
     let (store, ledgers) = (storage.log(), storage.ledgers());
     let rules = GenesisRules::new(base.clone(), "instance".parse()?);
-    let mut checker = Checker {
-        store: &*store,
-        rules: &rules,
-        base,
-        suites: Suites::standard(),
-        lengths: HashMap::new(),
-        trees: TreeChecks::new(&*ledgers),
-        state: MemoryState::default(),
-        erasures: Erasures::default(),
-        counts: Counts::default(),
-    };
+    let mut rebuilt = Rebuilt::new(storage, scratch, base)?;
+    let (checked, proofs) = std::thread::scope(|scope| -> Result<_> {
+        let proofs = Proofs::start(scope, &*store, &rules)?;
+        let mut checker = Checker::new(&*store, &*ledgers, &rules, base, proofs);
+        read(&*store, &mut checker, &mut rebuilt)?;
+        Ok(checker.finish())
+    })?;
+    proofs.result()?;
+    let mut counts = checked?;
+    rebuilt.finish(&mut counts)?;
+    Ok(counts)
+}
+
+/// Reads the log once, for everything.
+fn read(store: &dyn LogStore, checker: &mut Checker<'_>, rebuilt: &mut Rebuilt) -> Result<()> {
     let bar = Progress::count("verifying", store.head()?);
     let mut after = 0;
     loop {
-        let entries = store.read(after, PAGE)?;
-        let Some(last) = entries.last().map(|entry| entry.global_seq) else { break };
-        for entry in entries {
+        let whole = store.read_whole(after, PAGE)?;
+        if whole.is_empty() || checker.has_failed() {
+            return Ok(());
+        }
+        let mut records = Vec::with_capacity(whole.len());
+        for (entry, body) in whole {
             let place =
                 format!("entry {} ({} {})", entry.global_seq, entry.stream, entry.stream_seq);
             after += 1;
             if entry.global_seq != after {
                 bail!("{place}: entry {after} is missing");
             }
-            checker.entry(entry).with_context(|| place)?;
+            let record = checker.entry(entry, &body, &place).with_context(|| place)?;
+            records.push(record);
         }
-        after = last;
+        rebuilt.take(&records)?;
         bar.set(after);
     }
-    drop(bar);
-    checker.streams()?;
-    checker.admission()?;
-    checker.erasures.check()?;
-    let mut counts = checker.counts;
-    counts.trees = checker.trees.finish().context("fedsx log rebuild computes it anew")?;
-    projections(storage, base, &mut counts)?;
-    Ok(counts)
-}
-
-struct Checker<'a> {
-    store: &'a dyn LogStore,
-    rules: &'a GenesisRules,
-    base: &'a Base,
-    suites: Suites,
-    lengths: HashMap<Stream, u64>,
-    trees: TreeChecks<'a>,
-    state: MemoryState,
-    erasures: Erasures,
-    counts: Counts,
-}
-
-impl Checker<'_> {
-    fn entry(&mut self, entry: fedsx_kernel::log::Entry) -> Result<()> {
-        self.counts.entries += 1;
-        let length = self.lengths.entry(entry.stream.clone()).or_default();
-        if entry.stream_seq != *length {
-            bail!("the stream is at {length}");
-        }
-        *length += 1;
-        if self.store.position(&entry.stream, &entry.cid)? != Some(entry.stream_seq) {
-            bail!("the index of positions does not name it");
-        }
-        self.trees.entry(&entry).context("fedsx log rebuild computes it anew")?;
-        if !entry.first {
-            return Ok(());
-        }
-        if self.store.first_entry(&entry.cid)? != Some(entry.global_seq) {
-            bail!("the index of first entries does not name it");
-        }
-        let body = self.store.body(&entry.cid)?.context("the body is missing")?;
-        let activity = Activity::from_body(&body)?;
-        if *activity.cid() != entry.cid {
-            bail!("the body has the CID {}, not {}", activity.cid(), entry.cid);
-        }
-        let record = Record { entry, activity: Arc::new(activity) };
-        self.vouched(&record)?;
-        self.judged(&record)?;
-        let mut overlay = Overlay::new(&self.state);
-        self.rules.fold(&mut overlay, &record)?;
-        let writes = overlay.into_writes();
-        self.state.commit(writes);
-        Ok(())
-    }
-
-    /// Judges a body by the definition that was in force when it came.
-    fn judged(&mut self, record: &Record) -> Result<()> {
-        let Some(by) = &record.entry.meta.judged_by else { return Ok(()) };
-        if record.activity.is_erased() {
-            return Ok(());
-        }
-        if self.rules.judged_by(&self.state, &record.activity, by)? {
-            self.counts.judged += 1;
-        }
-        Ok(())
-    }
-
-    /// Checks what vouches for a body.
-    fn vouched(&mut self, record: &Record) -> Result<()> {
-        let (entry, activity) = (&record.entry, &record.activity);
-        self.erasures.note(record);
-        if entry.stream == Stream::Local {
-            self.counts.local += 1;
-            return Ok(());
-        }
-        self.counts.activities += 1;
-        let own = self.base.is_local(activity.actor());
-        if let Stream::Outbox(name) = &entry.stream {
-            if activity.actor() != self.base.actor(name) {
-                bail!("it is by {}", activity.actor());
-            }
-            if activity.position().map(|(_, seq)| seq) != Some(entry.stream_seq) {
-                bail!("its seq is {:?}", activity.position());
-            }
-        }
-        if activity.is_erased() {
-            self.counts.erased += 1;
-            return Ok(());
-        }
-        let by_proof = entry.meta.verified_by.as_deref().is_some_and(|by| by.starts_with("proof:"));
-        if !own && !by_proof {
-            self.counts.attested += 1;
-            return Ok(());
-        }
-        let head = fedsx_kernel::proof::head(activity.document())?.context("it has no proof")?;
-        // What the log knew then may lack a key that was learnt later; the newest history holds
-        // every key with its interval.
-        let keys = self.keys(activity)?;
-        let key = self.rules.signer(&keys, &head.verification_method, activity)?;
-        self.suites.verify(activity.document(), &key.public()?)?;
-        self.counts.verified += 1;
-        Ok(())
-    }
-
-    fn keys(&self, activity: &Activity) -> Result<KeyHistory> {
-        self.rules
-            .keys(self.store.state(), activity.actor())?
-            .with_context(|| format!("the keys of {} are not known", activity.actor()))
-    }
-
-    fn streams(&mut self) -> Result<()> {
-        let stored = self.store.streams()?;
-        self.counts.streams = stored.len() as u64;
-        for (stream, length) in stored {
-            let found = self.lengths.get(&stream).copied().unwrap_or(0);
-            if found != length {
-                bail!("{stream}: {found} entries, but its length says {length}");
-            }
-        }
-        Ok(())
-    }
-
-    /// The stored admission state must be what the log gives.
-    fn admission(&mut self) -> Result<()> {
-        if fedsx_kernel::log::rules_of(self.store.state())? != self.rules.version() {
-            // The next start computes it anew; there is nothing to compare.
-            return Ok(());
-        }
-        let mut rebuilt = self.state.0.iter();
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.store.state().scan("", after.as_deref(), PAGE)?;
-            for (key, value) in &page {
-                match rebuilt.next() {
-                    Some((expected, same)) if expected == key && same == value => {}
-                    Some((expected, _)) => {
-                        bail!(
-                            "the admission state at {key:?} differs from the log's ({expected:?})"
-                        )
-                    }
-                    None => bail!("the admission state holds {key:?}, which the log does not give"),
-                }
-                self.counts.admission += 1;
-            }
-            match page.into_iter().next_back() {
-                Some((key, _)) => after = Some(key),
-                None => break,
-            }
-        }
-        match rebuilt.next() {
-            None => Ok(()),
-            Some((key, _)) => bail!("the admission state lacks {key:?}"),
-        }
-    }
-}
-
-/// What was erased, and what the log says of it: the one is never without the other.
-#[derive(Default)]
-struct Erasures {
-    erased: HashSet<Cid>,
-    recorded: HashSet<Cid>,
-}
-
-impl Erasures {
-    fn note(&mut self, record: &Record) {
-        let activity = &record.activity;
-        if activity.is_erased() {
-            self.erased.insert(record.entry.cid);
-        }
-        if record.entry.stream == Stream::Local && activity.kind() == BODY_ERASED {
-            let cid = activity.object().and_then(|about| about.get("cid")?.as_str());
-            self.recorded.extend(cid.and_then(|cid| cid.parse::<Cid>().ok()));
-        }
-    }
-
-    fn check(&self) -> Result<()> {
-        if let Some(cid) = self.erased.difference(&self.recorded).next() {
-            bail!("the body {cid} was erased, and no record says so");
-        }
-        match self.recorded.difference(&self.erased).next() {
-            Some(cid) => bail!("the log says that {cid} was erased, but its body is there"),
-            None => Ok(()),
-        }
-    }
-}
-
-fn projections(storage: &dyn Storage, base: &Base, counts: &mut Counts) -> Result<()> {
-    let (table, store) = (storage.projections(), storage.log());
-    let context = Context { base: base.clone() };
-    let mut folds = builtin();
-    let published = published::published(&*store, base, &Scripts::new())?;
-    folds.extend(published.into_iter().map(|fold| fold as Arc<dyn Fold>));
-    let bar = Progress::count("rebuilding", store.head()?.saturating_mul(folds.len() as u64));
-    for fold in folds {
-        let stored = stored_digest(&table, fold.as_ref())?;
-        if is_stale(&*table, fold.as_ref())? {
-            counts.stale_projections.push(fold.name().to_owned());
-            continue;
-        }
-        // A projection that had not caught up when the server stopped is compared where it is.
-        let rebuilt = rebuild(fold.as_ref(), &context, |after| {
-            let left = usize::try_from(stored.global_seq.saturating_sub(after)).unwrap_or(PAGE);
-            let page = records(&*store, after, left.min(PAGE))?;
-            bar.add(page.len() as u64);
-            Ok(page)
-        })?;
-        if stored != rebuilt {
-            bail!(
-                "the projection {} has the digest {} at {}, a rebuild gives {}",
-                fold.name(),
-                stored.digest,
-                stored.global_seq,
-                rebuilt.digest
-            );
-        }
-        counts.projections += 1;
-    }
-    Ok(())
-}
-
-fn records(
-    store: &dyn LogStore,
-    after: u64,
-    limit: usize,
-) -> Result<Vec<Record>, fedsx_kernel::log::StoreError> {
-    use fedsx_kernel::log::StoreError;
-    let damaged = |place: String, reason: String| StoreError::Damaged { place, reason };
-    store
-        .read(after, limit)?
-        .into_iter()
-        .map(|entry| {
-            let place = || format!("entry {}", entry.global_seq);
-            let body = store
-                .body(&entry.cid)?
-                .ok_or_else(|| damaged(place(), "the body is missing".into()))?;
-            let activity =
-                Activity::from_body(&body).map_err(|e| damaged(place(), e.to_string()))?;
-            Ok(Record { entry, activity: Arc::new(activity) })
-        })
-        .collect()
 }

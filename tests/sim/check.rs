@@ -6,7 +6,7 @@ use fedsx::verify;
 use fedsx_delivery::StatusKind;
 use fedsx_kernel::Cid;
 use fedsx_kernel::activity::id_of;
-use fedsx_kernel::log::{Record, Stream};
+use fedsx_kernel::log::{MemoryStorage, Record, Storage as _, Stream};
 use fedsx_kernel::state::key;
 use serde_json::Value;
 
@@ -429,7 +429,8 @@ fn shown(world: &World, node: usize, id: &str) -> Option<(bool, Option<Value>)> 
 /// admission state and projections against a rebuild.
 pub fn disks(world: &World) {
     for node in &world.nodes {
-        if let Err(error) = verify::verify(&node.on_disk(), &node.base) {
+        let scratch = MemoryStorage::default().projections();
+        if let Err(error) = verify::verify(&node.on_disk(), scratch, &node.base) {
             world.violation(format!("n{} does not verify: {error:#}", node.index));
         }
     }
