@@ -91,7 +91,7 @@ impl<'a> Checker<'a> {
         let rest = self.rest();
         let Self { mut counts, trees, proofs, .. } = self;
         let trees =
-            rest.and_then(|()| Ok(trees.finish().context("fedsx log rebuild computes it anew")?));
+            rest.and_then(|()| trees.finish().context("fedsx log rebuild computes it anew"));
         let counts = trees.map(|trees| {
             counts.trees = trees;
             counts

@@ -136,6 +136,11 @@ impl<'a> Overlay<'a> {
         Self { base, writes: Writes::new() }
     }
 
+    /// An overlay that goes on with the writes of an earlier one.
+    pub fn over(base: &'a dyn StateView, writes: Writes) -> Self {
+        Self { base, writes }
+    }
+
     /// The collected writes.
     pub fn into_writes(self) -> Writes {
         self.writes

@@ -1,10 +1,10 @@
-//! A batch of records folded into the writes that commit it.
+//! Batches of records folded into the writes that commit them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fedsx_kernel::log::{BODY_ERASED, Record, StoreError, Stream, Table, TableWrite};
-use fedsx_kernel::state::{Overlay, StateView as _};
+use fedsx_kernel::log::{BODY_ERASED, Record, StoreError, Stream, Table};
+use fedsx_kernel::state::{Overlay, StateView as _, Writes};
 
 use crate::changes::{Change, Collector};
 use crate::engine::Halt;
@@ -16,6 +16,12 @@ use crate::source::Source;
 use crate::step::{Earlier, commit, step};
 use crate::table_state::TableState;
 
+/// Records in one commit. What is folded in one go between two commits writes each row once, and
+/// rows in their order are written faster together.
+const COMMIT_RECORDS: u64 = 4096;
+/// Rows that are kept in memory until a commit, about.
+const COMMIT_ROWS: usize = 16_384;
+
 /// What batches are folded with.
 pub(crate) struct Folding<'a> {
     pub(crate) fold: &'a dyn Fold,
@@ -23,6 +29,36 @@ pub(crate) struct Folding<'a> {
     pub(crate) source: &'a dyn Source,
     pub(crate) table: &'a Arc<dyn Table>,
     pub(crate) build: Build,
+}
+
+/// What was folded since the last commit.
+pub(crate) struct Open {
+    writes: Writes,
+    aside: BTreeMap<u64, SetAside>,
+    /// What changed, for live streams; `None` where nobody can have read this build.
+    changes: Option<Collector>,
+    /// How far it is, once it is committed.
+    pub(crate) checkpoint: Checkpoint,
+    /// The last commit.
+    from: u64,
+}
+
+impl Open {
+    pub(crate) fn new(checkpoint: Checkpoint, changes: Option<Collector>) -> Self {
+        let from = checkpoint.global_seq;
+        Self { writes: Writes::new(), aside: BTreeMap::new(), changes, checkpoint, from }
+    }
+
+    /// Whether there is nothing to commit.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.checkpoint.global_seq == self.from
+    }
+
+    /// Whether it is to be committed before more is folded.
+    pub(crate) fn is_full(&self) -> bool {
+        self.checkpoint.global_seq.saturating_sub(self.from) >= COMMIT_RECORDS
+            || self.writes.len().saturating_add(self.aside.len()) >= COMMIT_ROWS
+    }
 }
 
 struct Before<'a> {
@@ -51,32 +87,24 @@ impl Folding<'_> {
         Layout::new(self.fold.name(), self.build)
     }
 
-    /// Folds up to `limit` records after a checkpoint, and moves it on. With `changes`, what
-    /// changed is noted for live streams; `None` where nobody can have read this build.
-    pub(crate) fn batch(
-        &self,
-        checkpoint: &mut Checkpoint,
-        limit: usize,
-        mut changes: Option<Collector>,
-    ) -> Result<Vec<TableWrite>, Halt> {
+    /// Folds the next records on top of what was not committed yet.
+    pub(crate) fn take(&self, open: &mut Open, records: &[Record]) -> Result<(), Halt> {
         let layout = self.layout();
         let committed = TableState::new(self.table.clone(), self.fold.name(), self.build);
-        let mut batch = Overlay::new(&committed);
-        let mut aside = BTreeMap::new();
-        let records = self.source.page(checkpoint.global_seq, limit)?;
+        let mut batch = Overlay::over(&committed, std::mem::take(&mut open.writes));
         if records.is_empty() {
             return Err(StoreError::Damaged {
-                place: format!("entry {}", checkpoint.global_seq.saturating_add(1)),
+                place: format!("entry {}", open.checkpoint.global_seq.saturating_add(1)),
                 reason: "it is missing".into(),
             }
             .into());
         }
-        for record in records.iter() {
+        for record in records {
             let (source, table) = (self.source, &**self.table);
-            let mut before = Before { source, table, layout: &layout, batch: &aside };
+            let mut before = Before { source, table, layout: &layout, batch: &open.aside };
             let effect = step(self.fold, self.context, &batch, &mut before, record)?;
             let seq = record.entry.global_seq;
-            if let Some(changes) = changes.as_mut().filter(|_| !effect.writes.is_empty())
+            if let Some(changes) = open.changes.as_mut().filter(|_| !effect.writes.is_empty())
                 && changes.wants(seq)
             {
                 let rows = effect.writes.iter().filter(|(key, _)| !key.starts_with(NOTES));
@@ -95,29 +123,39 @@ impl Folding<'_> {
                 tracing::warn!(projection = self.fold.name(), global_seq = item.global_seq,
                     cid = %item.cid, status = ?item.status, reason = %item.reason,
                     "a record that was set aside");
-                aside.insert(item.global_seq, item);
+                open.aside.insert(item.global_seq, item);
             }
+            let checkpoint = &mut open.checkpoint;
             checkpoint.set_aside = checkpoint.set_aside.saturating_add_signed(effect.waiting);
             checkpoint.global_seq = seq;
             checkpoint.stale |= self.fold.keeps_content() && is_erasure(record, checkpoint.born);
             checkpoint.cid = Some(record.entry.cid);
         }
-        let mut writes = Vec::new();
-        for (key, value) in batch.into_writes() {
+        open.writes = batch.into_writes();
+        Ok(())
+    }
+
+    /// Writes state, what was set aside, changes and checkpoint in one batch.
+    pub(crate) fn commit(&self, open: Open) -> Result<Checkpoint, StoreError> {
+        let layout = self.layout();
+        let committed = TableState::new(self.table.clone(), self.fold.name(), self.build);
+        let mut writes = Vec::with_capacity(open.writes.len() + open.aside.len() + 2);
+        for (key, value) in open.writes {
             let key = committed.key(&key);
             let value = value.map(|value| layout::encode(&key, &value)).transpose()?;
             writes.push((key, value));
         }
-        for (global_seq, item) in &aside {
+        for (global_seq, item) in &open.aside {
             let key = layout.set_aside_at(*global_seq);
             let value = layout::encode_as(&key, item)?;
             writes.push((key, Some(value)));
         }
-        if let Some(changes) = changes {
+        if let Some(changes) = open.changes {
             writes.extend(changes.finish(&**self.table, &layout)?);
         }
-        writes.push(layout.put_checkpoint(checkpoint)?);
-        Ok(writes)
+        writes.push(layout.put_checkpoint(&open.checkpoint)?);
+        self.table.apply(writes)?;
+        Ok(open.checkpoint)
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::fold::Fold;
 use crate::layout::{self, Layout};
-use crate::reader::public_view;
+use crate::reader::public_part;
 
 /// How many changes are kept.
 pub(crate) const KEPT: u64 = 10_000;
@@ -70,7 +70,7 @@ impl Change {
             return None;
         }
         let row = parts(key);
-        let view = |value: Option<&Value>| value.and_then(|value| public_view(fold, &row, value));
+        let view = |value: Option<&Value>| value.and_then(|value| public_part(fold, &row, value));
         let (before, after) = (view(before), view(after));
         Some(Self {
             global_seq,

@@ -1,13 +1,14 @@
 //! What a projection is made of.
 
 use fedsx_kernel::log::Record;
-use fedsx_kernel::state::State;
+use fedsx_kernel::state::{State, StateError, StateView};
 use fedsx_kernel::{Base, Cid};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::FoldError;
 use crate::reader::{Reader, Shown};
+use crate::render::Bodies;
 
 /// What a fold may know beside state and record. It is the same over the life of a log.
 #[derive(Clone, Debug)]
@@ -52,7 +53,31 @@ pub trait Fold: Send + Sync + 'static {
     fn scope(&self) -> Scope;
     /// Who may read the state.
     fn visibility(&self) -> Visibility;
-    /// What of a row a reader is shown, by queries, in past state and in live streams. Rows of a
+    /// The value of a row as it is shown: what is stored may be short and refer to other rows and
+    /// to the log, so that no text is stored twice. `None` where there is nothing to show.
+    ///
+    /// # Errors
+    /// Where state or log cannot be read.
+    fn render(
+        &self,
+        state: &dyn StateView,
+        bodies: &dyn Bodies,
+        key: &[String],
+        held: Value,
+    ) -> Result<Option<Value>, StateError> {
+        let _ = (state, bodies, key);
+        Ok(Some(held))
+    }
+    /// What of a stored value makes up what anyone is shown: while that stays the same, anyone is
+    /// shown the same. `None` where anyone is shown nothing. Asked of public projections only.
+    fn public_part(&self, key: &[String], held: &Value) -> Option<Value> {
+        match self.shown_to(key, held, &Reader::Anyone) {
+            Shown::Whole => Some(held.clone()),
+            Shown::Part(part) => Some(part),
+            Shown::ToAudienceOf(_) | Shown::Hidden => None,
+        }
+    }
+    /// What of a rendered row a reader is shown, by queries, in past state and in live streams. Rows of a
     /// private projection are shown to their owner only, whatever is said here.
     ///
     /// `Value::Null` stands for a row that was removed: whether a reader is told so can then
@@ -71,7 +96,7 @@ pub trait Fold: Send + Sync + 'static {
     fn keeps_past(&self) -> bool {
         true
     }
-    /// Whether a row as it is now says that what it held before is withdrawn: then past state
+    /// Whether a row as it is shown now says that what it held before is withdrawn: then past state
     /// does not show it either.
     fn withdrawn(&self, now: &Value) -> bool {
         now.get("deleted") == Some(&Value::Bool(true))

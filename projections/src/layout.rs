@@ -2,7 +2,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `<name>\0v<build>\0s<key>` | state: DAG-CBOR of the JSON value |
+//! | `<name>\0v<build>\0s<key>` | state: the JSON value ([`crate::packed`]) |
 //! | `<name>\0v<build>\0x<global_seq, 8 bytes big-endian>` | a record that was set aside |
 //! | `<name>\0v<build>\0c` | the checkpoint |
 //! | `<name>\0v<build>\0h<global_seq, 8 bytes><number, 4 bytes>` | a change ([`crate::changes`]) |
@@ -17,11 +17,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use fedsx_kernel::Cid;
-use fedsx_kernel::canonical;
 use fedsx_kernel::log::{StoreError, Table, TableWrite};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::packed;
 
 /// How far a projection has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -232,11 +233,11 @@ fn wipe_prefix(table: &dyn Table, prefix: &[u8]) -> Result<(), StoreError> {
 }
 
 pub(crate) fn encode(key: &[u8], value: &Value) -> Result<Vec<u8>, StoreError> {
-    canonical::to_dag_cbor(value).map_err(|e| damaged(key, &e.to_string()))
+    packed::encode(value).map_err(|reason| damaged(key, &reason))
 }
 
 pub(crate) fn decode(key: &[u8], bytes: &[u8]) -> Result<Value, StoreError> {
-    canonical::from_dag_cbor(bytes).map_err(|e| damaged(key, &e.to_string()))
+    packed::decode(bytes).map_err(|reason| damaged(key, &reason))
 }
 
 pub(crate) fn encode_as<T: Serialize>(key: &[u8], value: &T) -> Result<Vec<u8>, StoreError> {

@@ -2,10 +2,13 @@
 
 use fedsx_genesis::readers::{self, ReaderError};
 use fedsx_kernel::log::{Log, StoreError, Stream};
+use fedsx_kernel::state::StateView;
 use fedsx_kernel::{Base, Cid};
 use serde_json::Value;
 
+use crate::digest::store_error;
 use crate::fold::{Fold, Visibility};
+use crate::render::{Rendered, UpTo};
 
 /// Who reads a projection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,9 +77,29 @@ pub(crate) struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// The value as the reader may see it; `None` where the row is hidden from it.
+    /// A row of a state as the reader may see it; `None` where it is hidden from it. What the row
+    /// refers to is looked up in the log up to position `last`.
+    pub(crate) fn row(
+        &self,
+        state: &dyn StateView,
+        last: u64,
+        key: &[String],
+        held: Value,
+    ) -> Result<Option<Value>, StoreError> {
+        if self.is_foreign(key) {
+            return Ok(None);
+        }
+        let rendered = Rendered { fold: self.fold, state, bodies: &UpTo { log: self.log, last } };
+        match rendered.row(key, held).map_err(store_error)? {
+            Some(value) => self.view(key, value),
+            None => Ok(None),
+        }
+    }
+
+    /// A rendered value, or null for a row that was removed, as the reader may see it; `None`
+    /// where the row is hidden from it.
     pub(crate) fn view(&self, key: &[String], value: Value) -> Result<Option<Value>, StoreError> {
-        if self.fold.visibility() == Visibility::Private && !self.owns(key) {
+        if self.is_foreign(key) {
             return Ok(None);
         }
         Ok(match self.fold.shown_to(key, &value, self.reader) {
@@ -85,6 +108,11 @@ impl Judge<'_> {
             Shown::ToAudienceOf(cid) => self.may_see(&cid)?.then_some(value),
             Shown::Hidden => None,
         })
+    }
+
+    /// Whether the row is of the private state of another than the reader.
+    fn is_foreign(&self, key: &[String]) -> bool {
+        self.fold.visibility() == Visibility::Private && !self.owns(key)
     }
 
     fn owns(&self, key: &[String]) -> bool {
@@ -114,14 +142,7 @@ impl Judge<'_> {
     }
 }
 
-/// What anyone sees of a row, without looking anything up.
-pub(crate) fn public_view(fold: &dyn Fold, key: &[String], value: &Value) -> Option<Value> {
-    if fold.visibility() == Visibility::Private {
-        return None;
-    }
-    match fold.shown_to(key, value, &Reader::Anyone) {
-        Shown::Whole => Some(value.clone()),
-        Shown::Part(part) => Some(part),
-        Shown::ToAudienceOf(_) | Shown::Hidden => None,
-    }
+/// What of a stored row makes up what anyone sees, without looking anything up.
+pub(crate) fn public_part(fold: &dyn Fold, key: &[String], held: &Value) -> Option<Value> {
+    if fold.visibility() == Visibility::Private { None } else { fold.public_part(key, held) }
 }

@@ -39,9 +39,11 @@ proptest! {
         let said = build(&ops);
         for one in folds {
             let expected = fold(one, &records(&said));
+            let expected_shown = shown(one, &records(&said));
             for order in &orders {
                 let arrived = arrive(&said, order);
                 let found = fold(one, &records(&arrived));
+                prop_assert_eq!(&shown(one, &records(&arrived)), &expected_shown, "{}", one.name());
                 prop_assert_eq!(&found, &expected, "{}", one.name());
             }
         }

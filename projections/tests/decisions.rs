@@ -214,10 +214,11 @@ async fn past_state_has_limits() {
     for seq in 20..30 {
         append(&log, &(say(0, seq, json!({"type": "Any"})), false)).await;
     }
-    let content = "x".repeat(100_000);
-    let create = json!({"type": "Create", "object": note(0, 1, &content), "to": [PUBLIC]});
-    append(&log, &(say(0, 40, create), false)).await;
-    let past = |at| projections.past("objects", at, &Query::default(), &Reader::Anyone);
+    let mut document = person(2, "Dan");
+    document["summary"] = json!("x".repeat(100_000));
+    let create = json!({"type": "Create", "object": document, "to": [PUBLIC]});
+    append(&log, &(say(2, 40, create), false)).await;
+    let past = |at| projections.past("peer-actors", at, &Query::default(), &Reader::Anyone);
     assert!(past(15).is_ok() && past(30).is_ok());
     assert!(matches!(past(31), Err(QueryError::TooMuchState { limit: 160_000 })));
     projections.shutdown().await;

@@ -18,7 +18,7 @@ use fedsx_projections::{Fold, Item, Page, Projections, Query, Reader, builtin};
 use serde_json::{Value, json};
 
 fn state(one: &dyn Fold, said: &[Said]) -> MemoryState {
-    let (state, aside) = fold(one, &records(said));
+    let (state, aside) = shown(one, &records(said));
     assert!(aside.is_empty(), "{aside:?}");
     state
 }
@@ -44,7 +44,7 @@ fn to_ann(said: &[Said]) -> Vec<Record> {
 }
 
 fn feed(said: &[Said]) -> Vec<Value> {
-    let (state, _) = fold(&Feed, &to_ann(said));
+    let (state, _) = shown(&Feed, &to_ann(said));
     let items = state.scan("ann\n", None, 100).unwrap();
     items.into_iter().map(|(_, value)| value).collect()
 }
@@ -78,6 +78,35 @@ fn the_feed_shows_notes_announces_and_unknown_verbs() {
     // The same where the Delete comes first.
     more.rotate_right(1);
     assert!(!json!(feed(&more)).to_string().contains("hello"));
+}
+
+#[test]
+fn announces_of_activities_show_their_objects() {
+    let announce = |seq, id: &str| (say(1, seq, json!({"type": "Announce", "object": id})), false);
+    let note = create(2, 0, PUBLIC, "hello");
+    let fetched = json!({"type": "ActivityFetched", "object": note.0.to_value()});
+    let fetched = (say(0, 9, fetched), true);
+    let delete = (say(2, 9, json!({"type": "Delete", "object": note_id(2, 0)})), false);
+    for source in [note.clone(), fetched] {
+        // By the id of the activity, before and after it is known, and by that of the object.
+        let (id, object) = (note.0.id(), note_id(2, 0));
+        let mut said =
+            vec![announce(1, id), source, announce(2, id), announce(3, &object), announce(4, id)];
+        let announced = |said: &[Said]| -> Vec<Value> {
+            let items = feed(said).into_iter().filter(|item| item["type"] == "Announce");
+            items.map(|item| item["announced"].clone()).collect()
+        };
+        let shown = announced(&said);
+        assert_eq!(shown.len(), 4);
+        for item in &shown {
+            assert_eq!((&item["content"], &item["cid"]), (&json!("hello"), &json!(note.0.cid())));
+        }
+        said.push(delete.clone());
+        for item in announced(&said) {
+            let gone = json!({"id": object, "type": "Tombstone", "attributedTo": ACTORS[2]});
+            assert_eq!(item, gone);
+        }
+    }
 }
 
 #[test]

@@ -1,14 +1,18 @@
 //! The engine: one actor for each projection, and the handle that answers for all of them.
 
 mod handle;
+mod info;
+mod operating;
 mod past;
 mod projector;
+mod reading;
 mod runner;
 mod running;
 mod shared;
 mod stream;
 
-pub use handle::{Info, Options, Projections, Rebuilding};
+pub use handle::Projections;
+pub use info::{Info, Options, Rebuilding};
 pub use shared::Rebuilt;
 pub use stream::{Change, Changes, News, Subscription};
 

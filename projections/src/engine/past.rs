@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fedsx_kernel::log::{Log, StoreError};
 use tokio::sync::Semaphore;
 
-use super::handle::Options;
+use super::info::Options;
 use crate::error::QueryError;
 use crate::fold::{Context, Fold};
 use crate::in_memory::InMemory;

@@ -1,19 +1,20 @@
 //! Folding in batches: the blocking part of a projection.
 //!
-//! A runner holds no progress that the table does not; every batch starts from a stored
-//! checkpoint, so that a restart and a first start are the same.
+//! What a runner folded and did not commit yet is nothing that a restart misses: it starts from a
+//! stored checkpoint, like a first start. Far behind the end of the log several batches make one
+//! commit; what is served is what was committed.
 //!
 //! A rebuild, be it for a new version of the fold or asked for, makes a build of its own beside
 //! the served one. Where both are of one version, the served one goes on being folded, and the
 //! switch happens when the new one stands at the same position; else when it stands at the end
 //! of the log. Switching is one batch.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fedsx_kernel::log::StoreError;
 
 use super::shared::{Halt, Making, Rebuilt, Shared};
-use crate::batch::Folding;
+use crate::batch::{Folding, Open};
 use crate::changes::{Collector, Reach};
 use crate::digest;
 use crate::fold::Context;
@@ -26,11 +27,27 @@ pub(crate) struct Runner {
     pub(crate) context: Context,
     /// Most records in one batch.
     pub(crate) batch: u64,
+    /// What was folded and not committed yet, for each build.
+    open: Mutex<Vec<(Build, Open)>>,
 }
 
 impl Runner {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        source: Arc<dyn Source>,
+        context: Context,
+        batch: u64,
+    ) -> Self {
+        Self { shared, source, context, batch, open: Mutex::default() }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Vec<(Build, Open)>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Brings the table into a shape from which folding can go on.
     pub(crate) fn prepare(&self) -> Result<(), Halt> {
+        self.open().clear();
         let (table, builds) = (&*self.shared.table, self.builds());
         let version = self.version();
         let live = match builds.live(table)? {
@@ -121,6 +138,7 @@ impl Runner {
         }
         let (table, live) = (&*self.shared.table, self.shared.live());
         let build = Build { generation: live.generation.wrapping_add(1), ..live };
+        self.open().retain(|(of, _)| *of != build);
         self.layout(build).wipe(table)?;
         table.apply(vec![self.builds().put_next(Some(build))])?;
         self.shared.set_rebuilt(None);
@@ -131,12 +149,23 @@ impl Runner {
 
     /// The position from which the next batch is folded.
     pub(crate) fn at(&self) -> u64 {
+        let folded = |build: Build, committed: u64| {
+            let open = self.open();
+            let of_build = open.iter().find(|(of, _)| *of == build);
+            of_build.map_or(committed, |(_, open)| open.checkpoint.global_seq)
+        };
         let live = self.shared.served();
-        let making = self.shared.making().map_or(u64::MAX, |making| making.global_seq);
-        if live.build.version == self.version() { live.global_seq.min(making) } else { making }
+        let making = self.shared.making();
+        let making = making.map_or(u64::MAX, |making| folded(making.build, making.global_seq));
+        if live.build.version == self.version() {
+            folded(live.build, live.global_seq).min(making)
+        } else {
+            making
+        }
     }
 
-    /// Folds one batch into each build and commits it; tells whether there is more.
+    /// Folds one batch into each build and commits what is enough for a commit; tells whether
+    /// there is more.
     pub(crate) fn advance(&self) -> Result<bool, Halt> {
         let head = self.source.head()?;
         let live = self.shared.live();
@@ -144,55 +173,83 @@ impl Runner {
         let mut goal = head;
         if live.version == self.version() {
             let served = self.batch(live, head, true)?;
-            // One rebuild at a time; what is erased meanwhile makes the next one necessary. Whoever
-            // sees the position sees that it is under way.
-            if served.stale && self.shared.making().is_none() {
-                self.rebuild()?;
+            if let Some(served) = served {
+                // One rebuild at a time; what is erased meanwhile makes the next one necessary.
+                // Whoever sees the position sees that it is under way.
+                if served.stale && self.shared.making().is_none() {
+                    self.rebuild()?;
+                }
+                self.shared.publish(live, &served);
             }
-            self.shared.publish(live, &served);
-            more = served.global_seq < head;
-            goal = served.global_seq;
+            goal = self.shared.reached();
+            more = goal < head;
         }
         if let Some(Making { build, .. }) = self.shared.making() {
-            let made = self.batch(build, goal, false)?;
-            self.shared.set_making(Some(Making { build, global_seq: made.global_seq }));
-            if made.global_seq >= goal {
-                self.switch(live, build, &made)?;
-                more |= made.stale;
-            } else {
-                more = true;
+            match self.batch(build, goal, false)? {
+                Some(made) => {
+                    self.shared.set_making(Some(Making { build, global_seq: made.global_seq }));
+                    if made.global_seq >= goal {
+                        self.switch(live, build, &made)?;
+                        more |= made.stale;
+                    } else {
+                        more = true;
+                    }
+                }
+                None => more = true,
             }
         }
         Ok(more)
     }
 
-    fn batch(&self, build: Build, goal: u64, is_live: bool) -> Result<Checkpoint, Halt> {
-        let table = &self.shared.table;
-        let mut checkpoint = match self.layout(build).checkpoint(&**table)? {
+    /// Folds one batch; gives the checkpoint where that was committed, or nothing was to be done.
+    fn batch(&self, build: Build, goal: u64, is_live: bool) -> Result<Option<Checkpoint>, Halt> {
+        let held = {
+            let mut open = self.open();
+            let at = open.iter().position(|(of, _)| *of == build);
+            at.map(|at| open.swap_remove(at).1)
+        };
+        let mut open = match held {
+            Some(open) => open,
+            None => self.begin(build, goal, is_live)?,
+        };
+        // Batches of all projections begin at the same places.
+        let at = open.checkpoint.global_seq;
+        let waiting = goal.saturating_sub(at).min(self.batch - at % self.batch);
+        let limit = usize::try_from(waiting).unwrap_or_default();
+        let folding = Folding {
+            fold: &*self.shared.fold,
+            context: &self.context,
+            source: &*self.source,
+            table: &self.shared.table,
+            build,
+        };
+        if limit == 0 {
+            return Ok(Some(if open.is_empty() {
+                open.checkpoint
+            } else {
+                folding.commit(open)?
+            }));
+        }
+        let records = self.source.page(at, limit)?;
+        folding.take(&mut open, &records)?;
+        drop(records);
+        if open.checkpoint.global_seq >= goal || open.is_full() {
+            return Ok(Some(folding.commit(open)?));
+        }
+        self.open().push((build, open));
+        Ok(None)
+    }
+
+    /// Goes on from the stored checkpoint.
+    fn begin(&self, build: Build, goal: u64, is_live: bool) -> Result<Open, Halt> {
+        let table = &*self.shared.table;
+        let checkpoint = match self.layout(build).checkpoint(table)? {
             Some(checkpoint) => checkpoint,
             None => Checkpoint { born: self.source.head()?, ..Checkpoint::default() },
         };
-        // Batches of all projections begin at the same places.
-        let at = checkpoint.global_seq;
-        let waiting = goal.saturating_sub(at).min(self.batch - at % self.batch);
-        let limit = usize::try_from(waiting).unwrap_or_default();
-        if limit > 0 {
-            let changes = if is_live {
-                Some(Collector::new(&**table, &self.layout(build), goal)?)
-            } else {
-                None
-            };
-            let folding = Folding {
-                fold: &*self.shared.fold,
-                context: &self.context,
-                source: &*self.source,
-                table,
-                build,
-            };
-            let writes = folding.batch(&mut checkpoint, limit, changes)?;
-            table.apply(writes)?;
-        }
-        Ok(checkpoint)
+        let changes =
+            is_live.then(|| Collector::new(table, &self.layout(build), goal)).transpose()?;
+        Ok(Open::new(checkpoint, changes))
     }
 
     /// Serves the build that was made in place of the one before.

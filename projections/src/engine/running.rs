@@ -81,12 +81,8 @@ impl Running {
             let mut all = self.projections.write().unwrap_or_else(PoisonError::into_inner);
             all.insert(name.clone(), shared.clone());
         }
-        let runner = Arc::new(Runner {
-            shared: shared.clone(),
-            source: self.pages.clone(),
-            context: self.context.clone(),
-            batch: self.batch,
-        });
+        let (source, context) = (self.pages.clone(), self.context.clone());
+        let runner = Arc::new(Runner::new(shared.clone(), source, context, self.batch));
         let (pages, runtime) = (self.pages.clone(), self.runtime.clone());
         let projector = Projector { runner, pages, runtime };
         let start: Start = Arc::new(move |supervisor| {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fedsx_kernel::log::{StoreError, Table};
+use fedsx_kernel::log::{Log, StoreError, Table};
 use fedsx_kernel::state::{StateError, StateView};
 use ractor::ActorRef;
 use serde::Serialize;
@@ -14,6 +14,7 @@ use super::projector::Message;
 use crate::digest::Digest;
 use crate::fold::Fold;
 use crate::layout::{Build, Checkpoint};
+use crate::render::{Rendered, UpTo};
 use crate::table_state::TableState;
 
 /// Which build is served, and how far it is.
@@ -176,12 +177,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The served state, whichever build that is at each read.
-pub(super) struct LiveView(pub(super) Arc<Shared>);
+/// The served state as it is shown, whichever build that is at each read.
+pub(super) struct LiveView {
+    pub(super) shared: Arc<Shared>,
+    pub(super) log: Log,
+}
+
+impl LiveView {
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&Rendered<'_>) -> Result<T, StateError>,
+    ) -> Result<T, StateError> {
+        let state = self.shared.state(self.shared.live());
+        let bodies = UpTo::now(&self.log);
+        read(&Rendered { fold: &*self.shared.fold, state: &state, bodies: &bodies })
+    }
+}
 
 impl StateView for LiveView {
     fn get(&self, key: &str) -> Result<Option<Value>, StateError> {
-        self.0.state(self.0.live()).get(key)
+        self.read(|rendered| rendered.get(key))
     }
 
     fn scan(
@@ -190,7 +205,7 @@ impl StateView for LiveView {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Value)>, StateError> {
-        self.0.state(self.0.live()).scan(prefix, after, limit)
+        self.read(|rendered| rendered.scan(prefix, after, limit))
     }
 }
 

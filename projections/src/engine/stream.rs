@@ -15,6 +15,8 @@ use crate::error::QueryError;
 use crate::layout::{Build, Layout};
 use crate::query::NOTES;
 use crate::reader::Reader;
+use crate::render::{Rendered, UpTo};
+use crate::table_state::TableState;
 
 /// Streams that may be open, and those of one client.
 const MAX_STREAMS: usize = 256;
@@ -247,8 +249,8 @@ impl Reading {
         let state = self.shared.state(build);
         let mut told = Vec::new();
         for (key, row) in rows {
-            let (value, parts) = (state.get(&key)?, parts(&key));
-            if let Some((place, value)) = self.view(&row, &parts, value)? {
+            let (held, parts) = (state.get(&key)?, parts(&key));
+            if let Some((place, value)) = self.view(&state, &row, &parts, held)? {
                 told.push((place, parts, value));
             }
         }
@@ -270,10 +272,17 @@ impl Reading {
     /// it is gone.
     fn view(
         &self,
+        state: &TableState,
         row: &Row,
         key: &[String],
-        value: Option<Value>,
+        held: Option<Value>,
     ) -> Result<Option<(Place, Option<Value>)>, QueryError> {
+        let bodies = UpTo::now(self.projections.log());
+        let rendered = Rendered { fold: &*self.shared.fold, state, bodies: &bodies };
+        let value = match held {
+            Some(held) => rendered.row(key, held)?,
+            None => None,
+        };
         let shown_to = |reader: &Reader, value: Option<Value>| match value {
             Some(value) => self.projections.judge(&self.shared, reader).view(key, value),
             None => Ok(None),

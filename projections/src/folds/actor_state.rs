@@ -5,15 +5,18 @@ use fedsx_genesis::moves;
 use fedsx_genesis::records::MOVE_CONFIRMED;
 use fedsx_kernel::activity::Activity;
 use fedsx_kernel::log::Record;
-use fedsx_kernel::state::{State, StateError, get_as, key, put_as};
+use fedsx_kernel::order::Order;
+use fedsx_kernel::state::{State, StateError, StateView, get_as, key, put_as};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::common::{Stamp, embedded, is_actor, is_local_record, is_public};
-use super::{key_log, profiles};
+use super::common::{Stamp, embedded, is_actor, is_local_record, is_public, tag};
+use super::key_log;
+use super::profiles::{self, Profile};
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
 use crate::reader::{Reader, Shown};
+use crate::render::Bodies;
 
 /// Keys `[actor id]` with `{id, type, preferredUsername, name, summary, url, icon, ..., movedTo,
 /// manuallyApprovesFollowers, deleted, keys, counts: {published, notes}, order}`. Of an actor
@@ -43,6 +46,35 @@ const PROFILE: [&str; 16] = [
     "manuallyApprovesFollowers",
 ];
 
+/// What a row keeps. The profile is put together from the fold's notes when it is read, so that
+/// an activity more changes next to nothing; its hashes show that it changed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "(u64, u64, String, String)", into = "(u64, u64, String, String)")]
+struct Row {
+    counts: Counts,
+    /// Of what everyone is shown, but for the counts.
+    public: String,
+    /// Of the rest.
+    private: String,
+}
+
+impl From<(u64, u64, String, String)> for Row {
+    fn from((published, notes, public, private): (u64, u64, String, String)) -> Self {
+        Self { counts: Counts { published, notes }, public, private }
+    }
+}
+
+impl From<Row> for (u64, u64, String, String) {
+    fn from(row: Row) -> Self {
+        (row.counts.published, row.counts.notes, row.public, row.private)
+    }
+}
+
+fn row(actor: &str, held: Value) -> Result<Row, StateError> {
+    serde_json::from_value(held)
+        .map_err(|e| StateError::Shape { key: actor.to_owned(), reason: e.to_string() })
+}
+
 /// What an actor published, as far as this log knows.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Counts {
@@ -59,6 +91,8 @@ struct Moved {
     target: String,
 }
 
+/// Where an actor moved to.
+const MOVED: &str = "movedTo";
 /// Where an actor moved to by a Move that was not for everyone.
 const MOVED_PRIVATELY: &str = "movedPrivately";
 
@@ -68,7 +102,7 @@ impl Fold for ActorState {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn scope(&self) -> Scope {
@@ -84,8 +118,30 @@ impl Fold for ActorState {
     }
 
     fn serves(&self, older: u32) -> bool {
-        // Before, rows did not tell what is private.
-        older >= 2
+        // Before, rows were whole profiles.
+        older >= 4
+    }
+
+    fn render(
+        &self,
+        state: &dyn StateView,
+        _: &dyn Bodies,
+        key: &[String],
+        held: Value,
+    ) -> Result<Option<Value>, StateError> {
+        let [actor] = key else { return Ok(None) };
+        let row = row(actor, held)?;
+        let mut shown = profile(state, actor)?;
+        shown.extend(private(state, actor)?);
+        if row.counts.published > 0 {
+            shown.insert("counts".into(), json!(row.counts));
+        }
+        Ok(Some(Value::Object(shown)))
+    }
+
+    fn public_part(&self, key: &[String], held: &Value) -> Option<Value> {
+        let row = row(key.first()?, held.clone()).ok()?;
+        Some(json!(Row { private: String::new(), ..row }))
     }
 
     fn shown_to(&self, key: &[String], value: &Value, reader: &Reader) -> Shown {
@@ -111,8 +167,9 @@ impl Fold for ActorState {
         if is_local_record(record) {
             changed = confirmed(state, activity)?.or(changed);
         } else {
-            count(state, activity)?;
-            if concerns_author(activity) {
+            let about_author = concerns_author(activity);
+            count(state, activity, about_author)?;
+            if about_author {
                 match activity.kind() {
                     // What is said elsewhere counts once it was looked into.
                     "Move" if context.base.is_local(activity.actor()) => {
@@ -131,25 +188,19 @@ impl Fold for ActorState {
                 changed = Some(activity.actor().to_owned());
             }
         }
-        Ok(changed.map_or(Ok(()), |actor| show(state, &actor))?)
+        Ok(changed.map_or(Ok(()), |actor| note(state, &actor))?)
     }
 }
 
-fn count(state: &mut dyn State, activity: &Activity) -> Result<(), StateError> {
+fn count(state: &mut dyn State, activity: &Activity, about_author: bool) -> Result<(), StateError> {
     let place = key(&[activity.actor()]);
-    let mut shown: Map<String, Value> = get_as(state, &place)?
-        .unwrap_or_else(|| Map::from_iter([("id".to_owned(), Value::from(activity.actor()))]));
-    let mut counts: Counts = shown
-        .get("counts")
-        .and_then(|counts| serde_json::from_value(counts.clone()).ok())
-        .unwrap_or_default();
-    counts.published = counts.published.saturating_add(1);
-    let creates = activity.kind() == "Create" && !concerns_author(activity);
+    let mut row: Row = get_as(state, &place)?.unwrap_or_default();
+    row.counts.published = row.counts.published.saturating_add(1);
+    let creates = activity.kind() == "Create" && !about_author;
     if creates && embedded(activity).is_none_or(|(_, document)| !is_actor(document)) {
-        counts.notes = counts.notes.saturating_add(1);
+        row.counts.notes = row.counts.notes.saturating_add(1);
     }
-    shown.insert("counts".into(), json!(counts));
-    put_as(state, &place, &shown)
+    put_as(state, &place, &row)
 }
 
 /// A Move from elsewhere was found to count; gives the actor.
@@ -175,7 +226,7 @@ fn moved(
     stamp: Stamp,
     public: bool,
 ) -> Result<(), StateError> {
-    let place = key(&["~moved", actor, if public { "movedTo" } else { MOVED_PRIVATELY }]);
+    let place = key(&["~moved", actor, if public { MOVED } else { MOVED_PRIVATELY }]);
     let new = Moved { stamp, target: target.to_owned() };
     match get_as::<Moved>(state, &place)? {
         Some(held) if held.stamp >= new.stamp => Ok(()),
@@ -183,23 +234,27 @@ fn moved(
     }
 }
 
-fn show(state: &mut dyn State, actor: &str) -> Result<(), StateError> {
+/// Notes in the row what is shown of an actor now.
+fn note(state: &mut dyn State, actor: &str) -> Result<(), StateError> {
     let place = key(&[actor]);
-    let held: Map<String, Value> = get_as(state, &place)?.unwrap_or_default();
+    let held: Row = get_as(state, &place)?.unwrap_or_default();
+    let hash = |shown: Map<String, Value>| tag(&[&Value::Object(shown).to_string()]);
+    let public = hash(profile(state, actor)?);
+    let private =
+        private(state, actor)?.map_or_else(String::new, |(_, target)| tag(&[&target.to_string()]));
+    put_as(state, &place, &Row { public, private, ..held })
+}
+
+/// What everyone is shown of an actor, but for the counts.
+fn profile(state: &dyn StateView, actor: &str) -> Result<Map<String, Value>, StateError> {
     let mut shown = Map::from_iter([("id".to_owned(), Value::from(actor))]);
-    if let Some(counts) = held.get("counts") {
-        shown.insert("counts".into(), counts.clone());
-    }
     if profiles::is_deleted(state, actor)? {
         shown.insert("type".into(), "Tombstone".into());
         shown.insert("deleted".into(), true.into());
-        state.put(&place, Value::Object(shown));
-        return Ok(());
+        return Ok(shown);
     }
     let profile = profiles::newest(state, actor)?;
-    // Documents of our own actors name where they moved to; one without it takes the Move back.
-    let back = profile.as_ref().filter(|profile| !profile.document.contains_key("movedTo"));
-    let back = back.map(|profile| profile.order());
+    let back = taken_back(profile.as_ref());
     if let Some(profile) = profile {
         for member in PROFILE {
             if let Some(value) = profile.document.get(member) {
@@ -209,17 +264,39 @@ fn show(state: &mut dyn State, actor: &str) -> Result<(), StateError> {
         shown.insert("deleted".into(), false.into());
         shown.insert("order".into(), json!(profile.order()));
     }
-    for member in ["movedTo", MOVED_PRIVATELY] {
-        if let Some(moved) = get_as::<Moved>(state, &key(&["~moved", actor, member]))?
-            && back.is_none_or(|back| back < moved.stamp.order)
-        {
-            shown.insert(member.into(), moved.target.into());
-        }
+    if let Some(target) = moved_to(state, actor, MOVED, back)? {
+        shown.insert(MOVED.into(), target.into());
     }
     let keys = key_log::keys(state, actor)?;
     if !keys.is_empty() {
         shown.insert("keys".into(), json!(keys));
     }
-    state.put(&place, Value::Object(shown));
-    Ok(())
+    Ok(shown)
+}
+
+/// What only some are shown.
+fn private(state: &dyn StateView, actor: &str) -> Result<Option<(String, Value)>, StateError> {
+    if profiles::is_deleted(state, actor)? {
+        return Ok(None);
+    }
+    let back = taken_back(profiles::newest(state, actor)?.as_ref());
+    let target = moved_to(state, actor, MOVED_PRIVATELY, back)?;
+    Ok(target.map(|target| (MOVED_PRIVATELY.to_owned(), target.into())))
+}
+
+/// Documents of our own actors name where they moved to; one without it takes Moves back that are
+/// not after it.
+fn taken_back(profile: Option<&Profile>) -> Option<Order> {
+    profile.filter(|profile| !profile.document.contains_key(MOVED)).map(Profile::order)
+}
+
+fn moved_to(
+    state: &dyn StateView,
+    actor: &str,
+    member: &str,
+    back: Option<Order>,
+) -> Result<Option<String>, StateError> {
+    let moved: Option<Moved> = get_as(state, &key(&["~moved", actor, member]))?;
+    let counts = |moved: &Moved| back.is_none_or(|back| back < moved.stamp.order);
+    Ok(moved.filter(counts).map(|moved| moved.target))
 }

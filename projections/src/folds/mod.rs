@@ -16,6 +16,7 @@ mod profiles;
 mod reactions;
 mod replies;
 mod reports;
+mod said;
 mod tally;
 
 pub use actor_state::ActorState;

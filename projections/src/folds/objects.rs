@@ -3,20 +3,24 @@
 //! Versions are kept for each author that speaks of an object; the one who created it is its
 //! owner (of several, all of one origin, the one with the smallest id), and only the owner's
 //! statements show. So a Delete by somebody else has no effect, whichever comes first.
+//!
+//! A row says which activity has the newest version; the document is read from the log.
 
+use fedsx_kernel::Cid;
 use fedsx_kernel::activity::kind_of;
 use fedsx_kernel::address::same_origin;
 use fedsx_kernel::log::Record;
-use fedsx_kernel::state::{State, StateError, StateView, get_as, key, parts, prefix, put_as};
-use serde::{Deserialize, Serialize};
+use fedsx_kernel::state::{State, StateError, StateView, key};
 use serde_json::{Map, Value, json};
 
 use super::common::{
     Stamp, embedded, is_actor, is_local_record, is_own, is_public, is_public_object,
 };
+use super::said::{self, AllSaid, Said};
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
 use crate::reader::{Reader, Shown};
+use crate::render::Bodies;
 
 /// Keys `[object id]` with `{id, type, latest, cid, attributedTo, order, deleted, versions,
 /// public}`:
@@ -26,31 +30,13 @@ use crate::reader::{Reader, Shown};
 /// who has no need to read what people write to each other.
 pub struct Objects;
 
-/// Authors of one object that are looked at.
-const MAX_AUTHORS: usize = 16;
-
-/// What one author said of an object.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Said {
-    created: bool,
-    deleted: bool,
-    versions: u64,
-    newest: Option<Stamp>,
-    kind: Option<String>,
-    document: Option<Map<String, Value>>,
-    /// Whether anyone may read the newest version.
-    public: bool,
-    /// The newest of creations, changes and deletions.
-    latest: Stamp,
-}
-
 impl Fold for Objects {
     fn name(&self) -> &'static str {
         "objects"
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn scope(&self) -> Scope {
@@ -59,6 +45,31 @@ impl Fold for Objects {
 
     fn visibility(&self) -> Visibility {
         Visibility::Public
+    }
+
+    fn serves(&self, older: u32) -> bool {
+        // Before, rows were whole documents.
+        older >= 3
+    }
+
+    fn keeps_content(&self) -> bool {
+        false
+    }
+
+    fn render(
+        &self,
+        _: &dyn StateView,
+        bodies: &dyn Bodies,
+        key: &[String],
+        held: Value,
+    ) -> Result<Option<Value>, StateError> {
+        let [id] = key else { return Ok(None) };
+        said::of_row(id, &held)?.owner().map(|said| shown(bodies, id, said)).transpose()
+    }
+
+    fn public_part(&self, key: &[String], held: &Value) -> Option<Value> {
+        let all = said::of_row(key.first()?, held).ok()?;
+        all.owner()?.public.then(|| held.clone())
     }
 
     fn shown_to(&self, _: &[String], value: &Value, reader: &Reader) -> Shown {
@@ -78,89 +89,93 @@ impl Fold for Objects {
             return Ok(());
         }
         let (author, stamp) = (activity.actor(), Stamp::of(activity));
-        let id = match activity.kind() {
+        match activity.kind() {
             "Create" | "Update" => {
                 let Some((id, document)) = embedded(activity) else { return Ok(()) };
                 if id == author || is_actor(document) || !is_own(author, id, document) {
                     return Ok(());
                 }
-                let mut said = said(state, id, author)?;
-                said.created |= activity.kind() == "Create";
-                said.versions = said.versions.saturating_add(1);
-                if said.newest.as_ref().is_none_or(|newest| *newest < stamp) {
-                    said.newest = Some(stamp.clone());
-                    said.public = is_public(activity) || is_public_object(document);
-                    said.kind = kind_of(document).map(str::to_owned);
-                    said.document = (!said.deleted).then(|| without_hidden(document));
-                }
-                said.latest = said.latest.max(stamp);
-                put_as(state, &said_key(id, author), &said)?;
-                id
+                let created = activity.kind() == "Create";
+                let public = is_public(activity) || is_public_object(document);
+                change(state, id, author, |said| said.version(&stamp, created, public))?;
             }
             "Delete" => {
                 let Some(id) = activity.object_id() else { return Ok(()) };
                 if id == author || !same_origin(author, id) {
                     return Ok(());
                 }
-                let mut said = said(state, id, author)?;
-                said.deleted = true;
-                said.document = None;
-                said.latest = said.latest.max(stamp);
-                put_as(state, &said_key(id, author), &said)?;
-                id
+                change(state, id, author, |said| said.end(&stamp))?;
             }
-            _ => return Ok(()),
-        };
-        Ok(show(state, id)?)
-    }
-}
-
-/// Whoever is named in `bto` and `bcc` is known to the author only (ActivityPub, section 6).
-fn without_hidden(document: &Map<String, Value>) -> Map<String, Value> {
-    let mut document = document.clone();
-    for member in ["bto", "bcc"] {
-        document.remove(member);
-    }
-    document
-}
-
-fn said_key(id: &str, author: &str) -> String {
-    key(&["~said", id, author])
-}
-
-fn said(state: &dyn StateView, id: &str, author: &str) -> Result<Said, StateError> {
-    Ok(get_as(state, &said_key(id, author))?.unwrap_or_default())
-}
-
-fn show(state: &mut dyn State, id: &str) -> Result<(), StateError> {
-    let mut owner: Option<(String, Said)> = None;
-    for (said_key, value) in state.scan(&prefix(&["~said", id]), None, MAX_AUTHORS)? {
-        let said: Said = serde_json::from_value(value)
-            .map_err(|e| StateError::Shape { key: said_key.clone(), reason: e.to_string() })?;
-        // Keys come in the order of authors, so that the first who created it is the owner.
-        if owner.as_ref().is_none_or(|(_, held)| said.created && !held.created) {
-            owner = parts(&said_key).pop().map(|author| (author, said));
+            _ => {}
         }
+        Ok(())
     }
-    let Some((author, said)) = owner else { return Ok(()) };
+}
+
+fn change(
+    state: &mut dyn State,
+    id: &str,
+    author: &str,
+    change: impl FnOnce(&mut Said),
+) -> Result<(), StateError> {
+    let place = key(&[id]);
+    let mut all = match state.get(&place)? {
+        Some(held) => said::of_row(id, &held)?,
+        None => AllSaid::default(),
+    };
+    if let Some(said) = all.by(author) {
+        change(said);
+        state.put(&place, all.to_row(id));
+    }
+    Ok(())
+}
+
+/// The row of an object as it is shown.
+fn shown(bodies: &dyn Bodies, id: &str, said: &Said) -> Result<Value, StateError> {
+    let document = match &said.newest {
+        Some(newest) => document(bodies, id, &newest.cid)?,
+        None => None,
+    };
+    let kind = document.as_ref().and_then(kind_of).map(str::to_owned);
     let mut shown = json!({
         "id": id,
-        "type": if said.deleted { Some("Tombstone") } else { said.kind.as_deref() },
+        "type": if said.deleted { Some("Tombstone") } else { kind.as_deref() },
         "cid": said.newest.as_ref().map_or(&said.latest.cid, |newest| &newest.cid),
-        "attributedTo": author,
+        "attributedTo": said.author,
         "order": said.latest.order,
         "deleted": said.deleted,
         "versions": said.versions,
         "public": said.public,
     });
     if let Value::Object(members) = &mut shown {
-        if let (true, Some(kind)) = (said.deleted, said.kind) {
-            members.insert("formerType".into(), kind.into());
-        }
-        if let Some(document) = said.document {
-            members.insert("latest".into(), Value::Object(document));
+        match (said.deleted, kind, document) {
+            (true, Some(kind), _) => drop(members.insert("formerType".into(), kind.into())),
+            (false, _, Some(document)) => {
+                let document = Value::Object(without_hidden(document));
+                members.insert("latest".into(), document);
+            }
+            _ => {}
         }
     }
-    state.put(&key(&[id]), shown);
-    Ok(())
+    Ok(shown)
+}
+
+/// The object in the body with a CID.
+fn document(
+    bodies: &dyn Bodies,
+    id: &str,
+    cid: &str,
+) -> Result<Option<Map<String, Value>>, StateError> {
+    let Ok(cid) = cid.parse::<Cid>() else { return Ok(None) };
+    let record = bodies.first(&cid)?;
+    let embedded = record.as_ref().and_then(|record| embedded(&record.activity));
+    Ok(embedded.filter(|(found, _)| *found == id).map(|(_, document)| document.clone()))
+}
+
+/// Whoever is named in `bto` and `bcc` is known to the author only (ActivityPub, section 6).
+fn without_hidden(mut document: Map<String, Value>) -> Map<String, Value> {
+    for member in ["bto", "bcc"] {
+        document.remove(member);
+    }
+    document
 }

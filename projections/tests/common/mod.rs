@@ -8,12 +8,12 @@ use fedsx_genesis::GenesisRules;
 use fedsx_kernel::activity::Activity;
 use fedsx_kernel::keys::SecretKey;
 use fedsx_kernel::log::{
-    Append, Entry, Log, LogOptions, MemoryStorage, Meta, Place, Record, Storage, Stream,
+    Append, Entry, Log, LogOptions, MemoryStorage, Meta, Place, Record, Storage, StoreError, Stream,
 };
 use fedsx_kernel::runtime::{Runtime, SeededRandom};
-use fedsx_kernel::state::{MemoryState, Overlay, State, get_as, key, put_as};
-use fedsx_kernel::{ActorName, Base};
-use fedsx_projections::{Context, Fold, FoldError, Scope, Visibility};
+use fedsx_kernel::state::{MemoryState, Overlay, State, get_as, key, parts, put_as};
+use fedsx_kernel::{ActorName, Base, Cid};
+use fedsx_projections::{Bodies, Context, Fold, FoldError, Scope, Visibility};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
@@ -344,6 +344,41 @@ pub fn fold(fold: &dyn Fold, records: &[Record]) -> (MemoryState, Vec<String>) {
     }
     aside.sort();
     (state, aside)
+}
+
+/// Records that rows refer to.
+pub struct Held(pub Vec<Record>);
+
+impl Held {
+    fn find(&self, is: impl Fn(&Record) -> bool) -> Result<Option<Record>, StoreError> {
+        Ok(self.0.iter().find(|record| is(record)).cloned())
+    }
+}
+
+impl Bodies for Held {
+    fn at(&self, global_seq: u64) -> Result<Option<Record>, StoreError> {
+        self.find(|record| record.entry.global_seq == global_seq)
+    }
+    fn first(&self, cid: &Cid) -> Result<Option<Record>, StoreError> {
+        self.find(|record| record.entry.first && record.entry.cid == *cid)
+    }
+    fn by_id(&self, id: &str) -> Result<Option<Record>, StoreError> {
+        let local = |record: &Record| record.entry.stream == Stream::Local;
+        self.find(|record| record.entry.first && !local(record) && record.activity.id() == id)
+    }
+}
+
+/// The state after folding as it is shown, without the fold's notes.
+pub fn shown(one: &dyn Fold, records: &[Record]) -> (MemoryState, Vec<String>) {
+    let (state, aside) = fold(one, records);
+    let held = Held(records.to_vec());
+    let mut shown = MemoryState::default();
+    for (key, value) in state.0.iter().filter(|(key, _)| !key.starts_with('~')) {
+        if let Some(value) = one.render(&state, &held, &parts(key), value.clone()).unwrap() {
+            shown.put(key, value);
+        }
+    }
+    (shown, aside)
 }
 
 /// A log in memory.
