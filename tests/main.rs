@@ -41,6 +41,7 @@ mod hostile_servers;
 mod http_multi_actor;
 mod inbox;
 mod interop;
+mod interop_inputs;
 mod key_rotation;
 mod merkle;
 mod moves;

@@ -248,9 +248,21 @@ impl Activity {
         actor_of(&self.document).unwrap_or_default()
     }
 
-    /// The `object` as it stands.
+    /// The `object` as it stands; in a list of one, that one.
     pub fn object(&self) -> Option<&Value> {
-        self.document.get("object")
+        self.document.get("object").map(one)
+    }
+
+    /// The document in the plainest of the ways in which JSON-LD lets it be written: without
+    /// members that are null, with author, object and times out of lists of one, and of several
+    /// types the first; in activity and object. For judging the shape of what others wrote.
+    pub fn plain(&self) -> Value {
+        let mut document = self.document.clone();
+        plain_members(&mut document);
+        if let Some(Value::Object(object)) = document.get_mut("object") {
+            plain_members(object);
+        }
+        Value::Object(document)
     }
 
     /// The id of the object, whether it is embedded or only named.
@@ -344,9 +356,32 @@ pub fn ids_in(value: Option<&Value>) -> Vec<&str> {
     }
 }
 
+fn plain_members(members: &mut Map<String, Value>) {
+    members.retain(|_, value| !value.is_null());
+    for name in ["actor", "object", "published", "updated"] {
+        if let Some(value) = members.get_mut(name) {
+            *value = one(value).clone();
+        }
+    }
+    if let Some(kind) = kind_of(members).map(str::to_owned) {
+        members.insert("type".into(), kind.into());
+    }
+}
+
+/// The value, or of a list of one that one: JSON-LD lets either be written for the other.
+fn one(value: &Value) -> &Value {
+    match value {
+        Value::Array(items) => match items.as_slice() {
+            [one] => one,
+            _ => value,
+        },
+        _ => value,
+    }
+}
+
 /// Reads an RFC 3339 time as milliseconds since 1970.
 pub fn time_ms(value: Option<&Value>) -> Option<i64> {
-    value?.as_str()?.parse::<jiff::Timestamp>().ok().map(|time| time.as_millisecond())
+    one(value?).as_str()?.parse::<jiff::Timestamp>().ok().map(|time| time.as_millisecond())
 }
 
 fn string_member<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
@@ -354,7 +389,7 @@ fn string_member<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a 
 }
 
 fn actor_of(members: &Map<String, Value>) -> Option<&str> {
-    members.get("actor").and_then(id_of)
+    members.get("actor").map(one).and_then(id_of)
 }
 
 fn check_shape(members: &Map<String, Value>) -> Result<(), ActivityError> {
@@ -391,11 +426,12 @@ fn check_shape(members: &Map<String, Value>) -> Result<(), ActivityError> {
         }
     }
     for name in ["published", "updated"] {
-        if members.get(name).is_some() && time_ms(members.get(name)).is_none() {
+        let stated = members.get(name).filter(|value| !value.is_null());
+        if stated.is_some() && time_ms(stated).is_none() {
             return Err(ActivityError::Member("published", "must be an RFC 3339 time"));
         }
     }
-    if members.get("object").and_then(id_of).is_some_and(|id| id.len() > MAX_URL_BYTES) {
+    if members.get("object").map(one).and_then(id_of).is_some_and(|id| id.len() > MAX_URL_BYTES) {
         return Err(ActivityError::Member("object", "the id is too long"));
     }
     Ok(())

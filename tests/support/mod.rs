@@ -5,6 +5,7 @@ pub mod matrix;
 pub mod node;
 pub mod npm;
 pub mod peer;
+pub mod pip;
 pub mod poll;
 pub mod program;
 pub mod verbs;

@@ -19,10 +19,29 @@ use crate::script::Input;
 
 impl GenesisRules {
     /// Checks the schemas of verb and object, except where the earlier judgement used the same.
+    /// What others wrote may fit as it stands or in its plain form.
     pub(super) fn shape(
         &self,
         state: &dyn StateView,
         activity: &Activity,
+        outbound: bool,
+        earlier: Option<&Judgement>,
+    ) -> Result<Judgement, Refusal> {
+        let document = activity.to_value();
+        let judged = self.shape_of(state, activity, &document, outbound, earlier);
+        let Err(refusal) = judged else { return judged };
+        let plain = activity.plain();
+        if outbound || plain == document {
+            return Err(refusal);
+        }
+        self.shape_of(state, activity, &plain, outbound, earlier).map_err(|_| refusal)
+    }
+
+    fn shape_of(
+        &self,
+        state: &dyn StateView,
+        activity: &Activity,
+        document: &Value,
         outbound: bool,
         earlier: Option<&Judgement>,
     ) -> Result<Judgement, Refusal> {
@@ -38,10 +57,9 @@ impl GenesisRules {
         };
         let mut checks = Vec::new();
         let mut judgement = Judgement { judged_by: Some(verb.cid), ..Judgement::default() };
-        let document = activity.to_value();
-        self.checks(state, Kind::ActivityTypes, activity.kind(), &document, "", &mut checks)?;
+        self.checks(state, Kind::ActivityTypes, activity.kind(), document, "", &mut checks)?;
         let states_object = matches!(activity.kind(), "Create" | "Update");
-        let object = activity.object().filter(|_| states_object);
+        let object = document.get("object").filter(|_| states_object);
         if let Some((object, kind)) = object.and_then(|object| Some((object, kind_in(object)?))) {
             match registry::find(state, Kind::ObjectTypes, kind)? {
                 Some(found) => {
@@ -82,9 +100,12 @@ impl GenesisRules {
     ) -> Result<bool, Refusal> {
         let held = Registry::ADMISSION.standing(state, Kind::ActivityTypes, activity.kind())?;
         let Some(held) = held.into_iter().find(|held| held.cid == *by) else { return Ok(false) };
-        let document = activity.to_value();
-        let instance = Instance::Own(&document);
-        self.fits(&Check { cid: held.cid, definition: held.document, instance, at: "" })?;
+        let check = |document: &Value| {
+            let (cid, definition) = (held.cid, held.document.clone());
+            self.fits(&Check { cid, definition, instance: Instance::Own(document), at: "" })
+        };
+        let as_it_stands = check(&activity.to_value());
+        as_it_stands.or_else(|refusal| check(&activity.plain()).map_err(|_| refusal))?;
         Ok(true)
     }
 

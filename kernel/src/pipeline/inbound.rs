@@ -455,7 +455,12 @@ impl Keys<'_> {
 pub fn without_hidden(document: &mut serde_json::Map<String, Value>) {
     document.remove("bto");
     document.remove("bcc");
-    if let Some(Value::Object(object)) = document.get_mut("object") {
+    let objects = match document.get_mut("object") {
+        Some(Value::Array(objects)) => objects.as_mut_slice(),
+        Some(object) => std::slice::from_mut(object),
+        None => &mut [],
+    };
+    for object in objects.iter_mut().filter_map(Value::as_object_mut) {
         object.remove("bto");
         object.remove("bcc");
     }
