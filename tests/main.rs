@@ -15,6 +15,7 @@
 
 mod support;
 
+mod activitypub_rules;
 mod actor_lifecycle;
 mod archive;
 mod authorized_fetch;
