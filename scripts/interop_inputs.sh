@@ -5,6 +5,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 need_tools
+want_pip
 cd "$ROOT"
 FEDSX_WRITE_INTEROP_INPUTS=1 cargo test --test blackbox interop_inputs
 git --no-pager diff --stat -- plans/interop-inputs.md || true

