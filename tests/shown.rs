@@ -1,11 +1,11 @@
 //! What people are shown of what others, and they themselves, write: made safe to show, while what
 //! was signed stays as it was.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::node::Node;
 use crate::support::verbs::sealed;
-use crate::support::{ACTIVITY_JSON, PUBLIC};
+use crate::support::{ACTIVITY_JSON, PUBLIC, Peer, Sign};
 
 /// HTML with what must not reach a page, and what must.
 const HOSTILE: &str = "<p>Hello <b onclick=\"alert(1)\">world</b><script>alert(1)</script>\
@@ -69,4 +69,125 @@ fn pages_of_own_content() {
         "not-found",
         "a page for its audience only",
     );
+}
+
+/// Foreign content in the feed and in `objects` is sanitised; the inbox and the activity are as they
+/// were signed.
+#[test]
+fn foreign_content() {
+    let node = Node::start();
+    node.create("alice");
+    let peer = Peer::start();
+    let mallory = peer.actor("mallory");
+    mallory.follows(&node, "alice");
+    let mut object = mallory.note_object(HOSTILE);
+    for (member, value) in [
+        ("contentMap", json!({ "en": HOSTILE, "not a language": "x" })),
+        ("name", json!("<b>name</b>\u{202e}")),
+        ("summary", json!("<i onclick=x>cw</i>")),
+        ("sensitive", json!(true)),
+        (
+            "tag",
+            json!([
+                { "type": "Mention", "href": node.actor("alice"), "name": "@alice" },
+                { "type": "Hashtag", "href": "https://tags.example/Cow", "name": "#Cow" },
+                { "type": "Hashtag", "href": "javascript:alert(1)", "name": "<b>#Cow2</b>" },
+            ]),
+        ),
+        (
+            "attachment",
+            json!([{ "type": "Document", "mediaType": "image/png", "name": "a cow",
+            "url": "https://pictures.example/1.png", "width": 10, "height": 20 }]),
+        ),
+        ("quoteUrl", json!("https://quotes.example/1")),
+        ("recipe", json!({ "unknown": "<script>" })),
+    ] {
+        object[member] = value;
+    }
+    let create = mallory.activity("Create", object.clone(), &[PUBLIC, &node.actor("alice")]);
+    mallory.deliver(&node, "/actors/alice/inbox", &create, Sign::Bare).expect(202, "a Create");
+    let strange = json!({ "id": format!("{}/objects/cake", peer.base), "type": "Recipe",
+        "attributedTo": mallory.id, "name": "Cake", "ingredient": ["<script>flour</script>"] });
+    let cake = mallory.activity("Create", strange.clone(), &[&node.actor("alice")]);
+    mallory.deliver(&node, "/actors/alice/inbox", &cake, Sign::Bare).expect(202, "a Recipe");
+
+    let feed = node.as_actor("alice").get(&format!("/projections/feed?min_seq={}", node.head()));
+    let feed = feed.expect(200, "the feed").json();
+    let rows = feed["items"].as_array().expect("items");
+    let of = |id: &Value| {
+        let found = rows.iter().find(|row| row["value"]["id"] == *id);
+        &found.unwrap_or_else(|| panic!("{id} in {feed}"))["value"]["object"]
+    };
+    let shown = of(&create["id"]);
+    for (member, value) in [
+        ("content", json!(SHOWN)),
+        ("contentMap", json!({ "en": SHOWN })),
+        ("name", json!("name")),
+        ("summary", json!("<i>cw</i>")),
+        ("sensitive", json!(true)),
+        ("mentions", json!([{ "href": node.actor("alice"), "name": "@alice" }])),
+        (
+            "hashtags",
+            json!([{ "href": "https://tags.example/Cow", "name": "#Cow" }, { "name": "#Cow2" }]),
+        ),
+        (
+            "attachments",
+            json!([{ "type": "Document", "mediaType": "image/png", "name": "a cow",
+            "url": "https://pictures.example/1.png", "width": 10, "height": 20 }]),
+        ),
+        ("quote", json!("https://quotes.example/1")),
+        ("unknown", Value::Null),
+    ] {
+        assert_eq!(shown[member], value, "{member} of {shown}");
+    }
+    let shown = of(&cake["id"]);
+    assert_eq!(
+        (&shown["type"], &shown["unknown"], &shown["name"]),
+        (&json!("Recipe"), &json!(true), &json!("Cake"))
+    );
+
+    let id = object["id"].as_str().expect("an id");
+    let rows = node.projection("objects", &format!("?key={}", crate::actor_lifecycle::encoded(id)));
+    assert_eq!(rows[0]["value"]["latest"]["content"], SHOWN, "{rows:?}");
+    assert_eq!(
+        rows[0]["value"]["latest"]["recipe"], object["recipe"],
+        "unknown members stay: {rows:?}"
+    );
+
+    // As it was signed, to the byte.
+    let held = node.receives("alice", create["id"].as_str().expect("an id"));
+    assert_eq!(held["object"], object);
+    assert_eq!(held["proof"], create["proof"]);
+    assert_eq!(sealed(&held).cid(), sealed(&create).cid());
+    let cake_held = node.receives("alice", cake["id"].as_str().expect("an id"));
+    assert_eq!(cake_held["object"], strange, "what is unknown is kept as it was");
+}
+
+/// What everyone may read is found by its hashtags, in the order of time, until it is deleted.
+#[test]
+fn posts_by_hashtag() {
+    let node = Node::start();
+    node.create("alice");
+    let post = |content: &str, hashtag: &str, to: &[&str]| {
+        let tag = json!([{ "type": "Hashtag", "name": hashtag, "href": "https://tags.example/x" }]);
+        let note = json!({ "type": "Note", "content": content, "tag": tag });
+        node.publish("alice", &json!({ "type": "Create", "object": note, "to": to }))
+    };
+    let first = post("first", "#Kühe", &[PUBLIC]);
+    post("for bob", "#kühe", &[&node.actor("bob")]);
+    post("a note of the fold?", "#~id", &[PUBLIC]);
+    let last = post("last", "kühe", &[PUBLIC]);
+    let listed = || {
+        let path = format!("/projections/hashtags?key=k%C3%BChe&min_seq={}", node.head());
+        let page = node.client().get(&path).expect(200, "anyone reads").json();
+        let rows = page["items"].as_array().expect("items").clone();
+        let is_post = |row: &&Value| row["value"]["undone"] == false;
+        let objects = rows.iter().filter(is_post).map(|row| row["key"][2].clone()).collect();
+        let count = rows.iter().find_map(|row| row["value"]["count"].as_u64()).unwrap_or(0);
+        (count, objects)
+    };
+    let found: (u64, Vec<Value>) = listed();
+    assert_eq!(found, (2, vec![json!(first.object()), json!(last.object())]));
+    node.publish("alice", &json!({ "type": "Delete", "object": first.object() }));
+    assert_eq!(listed(), (1, vec![json!(last.object())]));
 }

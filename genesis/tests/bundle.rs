@@ -104,7 +104,7 @@ fn it_holds_what_an_instance_starts_with() {
     expect(
         Kind::Projections,
         "actor-state key-history follower-graph feed objects define-registry peer-actors
-         delivery-state announces endorsements reports replies reactions collections",
+         delivery-state announces endorsements reports replies reactions collections hashtags",
     );
     expect(Kind::Codecs, "json dag-cbor");
     expect(Kind::SignatureSuites, "eddsa-jcs-2022");

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::common::{Stamp, embedded, is_actor, is_local_record, is_public, tag};
 use super::key_log;
 use super::profiles::{self, Profile};
+use crate::display;
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
 use crate::reader::{Reader, Shown};
@@ -136,7 +137,7 @@ impl Fold for ActorState {
         if row.counts.published > 0 {
             shown.insert("counts".into(), json!(row.counts));
         }
-        Ok(Some(Value::Object(shown)))
+        Ok(Some(Value::Object(display::document(&shown))))
     }
 
     fn public_part(&self, key: &[String], held: &Value) -> Option<Value> {

@@ -31,7 +31,7 @@ use crate::fold::{Context, Fold, Scope, Visibility};
 use crate::render::Bodies;
 
 /// Keys `[actor name, position in the log with 20 digits]` with `{cid, id, type, actor,
-/// published, object, announced, backfilled, deleted, unknown}`: `object` is the short form of
+/// published, object, announced, backfilled, deleted, unknown}`: `object` is the short form ([`crate::display::object`]) of
 /// the embedded object or an id, `announced` that of an announced one that is known here,
 /// `unknown` is set for verbs that had no definition.
 pub struct Feed;

@@ -8,6 +8,7 @@ mod define_registry;
 mod endorsements;
 mod feed;
 mod follower_graph;
+mod hashtags;
 mod key_history;
 mod key_log;
 mod objects;
@@ -26,6 +27,7 @@ pub use define_registry::DefineRegistry;
 pub use endorsements::Endorsements;
 pub use feed::Feed;
 pub use follower_graph::{FollowerGraph, GRAPH};
+pub use hashtags::Hashtags;
 pub use key_history::KeyHistory;
 pub use objects::Objects;
 pub use peer_actors::PeerActors;
@@ -50,6 +52,7 @@ pub fn builtin() -> Vec<Arc<dyn Fold>> {
         Arc::new(Endorsements),
         Arc::new(Feed),
         Arc::new(FollowerGraph),
+        Arc::new(Hashtags),
         Arc::new(KeyHistory),
         Arc::new(Objects),
         Arc::new(PeerActors),

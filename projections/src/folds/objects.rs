@@ -17,6 +17,7 @@ use super::common::{
     Stamp, embedded, is_actor, is_local_record, is_own, is_public, is_public_object,
 };
 use super::said::{self, AllSaid, Said};
+use crate::display;
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
 use crate::reader::{Reader, Shown};
@@ -24,7 +25,7 @@ use crate::render::Bodies;
 
 /// Keys `[object id]` with `{id, type, latest, cid, attributedTo, order, deleted, versions,
 /// public}`:
-/// `latest` is the newest document, `cid` the activity that said it. A deleted object is a
+/// `latest` is the newest document made safe to show ([`display::document`]), `cid` the activity that said it. A deleted object is a
 /// `Tombstone` with its `formerType` and without `latest`. What is not `public` is shown to its
 /// author and to those who received the activity `cid`; not to who operates the instance either,
 /// who has no need to read what people write to each other.
@@ -151,8 +152,8 @@ fn shown(bodies: &dyn Bodies, id: &str, said: &Said) -> Result<Value, StateError
         match (said.deleted, kind, document) {
             (true, Some(kind), _) => drop(members.insert("formerType".into(), kind.into())),
             (false, _, Some(document)) => {
-                let document = Value::Object(without_hidden(document));
-                members.insert("latest".into(), document);
+                let document = display::document(&without_hidden(document));
+                members.insert("latest".into(), Value::Object(document));
             }
             _ => {}
         }

@@ -2,13 +2,15 @@
 
 use fedsx_genesis::actor_keys::concerns_author;
 use fedsx_kernel::log::Record;
-use fedsx_kernel::state::{State, StateError, key};
+use fedsx_kernel::state::{State, StateError, StateView, key};
 use serde_json::{Map, Value, json};
 
 use super::common::is_local_record;
 use super::{key_log, profiles};
+use crate::display;
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
+use crate::render::Bodies;
 
 /// Keys `[actor id]` with `{id, document, inbox, sharedInbox, fetched_ms, keys}`, or
 /// `{id, deleted}`. `fetched_ms` is missing where an actor is known by its own statements only.
@@ -33,6 +35,19 @@ impl Fold for PeerActors {
 
     fn visibility(&self) -> Visibility {
         Visibility::Public
+    }
+
+    fn render(
+        &self,
+        _: &dyn StateView,
+        _: &dyn Bodies,
+        _: &[String],
+        held: Value,
+    ) -> Result<Option<Value>, StateError> {
+        Ok(Some(match held {
+            Value::Object(actor) => Value::Object(display::document(&actor)),
+            other => other,
+        }))
     }
 
     fn fold(

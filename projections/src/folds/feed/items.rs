@@ -7,13 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::common::{embedded, is_local_record, is_own};
 use super::{Item, fetched, is_deleted, shows};
+use crate::display;
 use crate::render::Bodies;
-
-/// Members of an object in its short form.
-const SUMMARY: [&str; 8] =
-    ["id", "type", "name", "summary", "content", "inReplyTo", "sensitive", "published"];
-/// The longest text in a short form, in bytes; a longer one is left to `objects`.
-const MAX_TEXT_BYTES: usize = 8 * 1024;
 
 /// The item at a key; `None` where its entry cannot be read.
 pub(super) fn render(
@@ -94,7 +89,7 @@ fn announced(
     };
     let author = said.actor();
     let deleted = held.deleted || is_deleted(state, id, author)?;
-    let mut known = match embedded(&said).map(|(_, document)| short_form(document)) {
+    let mut known = match embedded(&said).map(|(_, document)| display::object(document)) {
         Some(short) if !deleted => short,
         _ => Map::from_iter(
             [("id", id), ("type", "Tombstone")].map(|(k, v)| (k.to_owned(), v.into())),
@@ -110,27 +105,7 @@ fn announced(
 /// The short form of an object: an id as it is, of a document what a list shows.
 fn short(object: &Value) -> Value {
     match object {
-        Value::Object(document) => Value::Object(short_form(document)),
+        Value::Object(document) => Value::Object(display::object(document)),
         other => id_of(other).map_or(Value::Null, Value::from),
     }
-}
-
-fn short_form(document: &Map<String, Value>) -> Map<String, Value> {
-    let mut short = Map::new();
-    for member in SUMMARY {
-        match document.get(member) {
-            Some(Value::String(text)) if text.len() > MAX_TEXT_BYTES => {
-                short.insert("truncated".into(), true.into());
-            }
-            Some(value @ (Value::String(_) | Value::Bool(_))) => {
-                short.insert(member.into(), value.clone());
-            }
-            // The first of several types names the object; other lists are left to `objects`.
-            Some(Value::Array(items)) if member == "type" => {
-                short.insert(member.into(), items.first().cloned().unwrap_or_default());
-            }
-            _ => {}
-        }
-    }
-    short
 }
