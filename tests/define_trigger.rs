@@ -74,6 +74,28 @@ fn reactive() -> (Node, Published) {
     (node, defined)
 }
 
+/// What is about a type is about its subtypes, those that are stated later too.
+#[test]
+fn a_subtype_sets_off_what_is_about_its_supertype() {
+    let (node, _) = reactive();
+    let task = json!({ "name": "Task", "subtypeOf": "Note" });
+    node.publish("operator", &json!({ "type": "DefineType", "object": task }));
+    node.publish("operator", &json!({ "type": "DefineObject", "object": { "name": "Leaf" } }));
+    let write = |kind: &str, text: &str| {
+        let object = json!({ "type": kind, "content": text, "tags": ["smoketest"] });
+        node.publish("alice", &json!({ "type": "Create", "object": object }));
+        settled(&node);
+    };
+    write("Task", "a task");
+    write("Leaf", "no Note yet");
+    let subtype = json!({ "name": "Leaf", "of": "Task" });
+    node.publish("operator", &json!({ "type": "SubtypeOf", "object": subtype }));
+    write("Leaf", "a task as well");
+    let all = published(&node, "operator", "TestEcho");
+    let texts: Vec<_> = all.iter().map(|echo| echo["text"].as_str().unwrap_or_default()).collect();
+    assert_eq!(texts, ["re: a task", "re: a task as well"]);
+}
+
 #[test]
 fn a_tagged_note_yields_one_echo_with_its_cause() {
     let (mut node, _) = reactive();

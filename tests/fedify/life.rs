@@ -388,3 +388,31 @@ fn articles_and_questions() {
     assert_eq!(got["activity"]["object"]["name"], "Back", "{got}");
     story.shows.out("Create of an Article");
 }
+
+/// Who moves says so, and the new account agrees: to an actor of Fedify, from either side.
+#[test]
+fn moves_are_followed() {
+    let Some(mut story) = Story::begin(RFC_9421, "F15") else { return };
+    let (alice, ada, bert) = (story.alice.clone(), story.ada.clone(), story.peer.actor("bert"));
+    story.node.follow("alice", &ada);
+    let mut moved = story.peer.activity("ada", "Move", &json!(ada), &[&alice]);
+    moved["target"] = json!(bert);
+    story.peer.tell("/alias", &json!({ "as": "bert", "of": ada }));
+    story.ada(false, &moved);
+    eventually(PATIENCE, "alice follows bert, and ada no more", || {
+        (story.node.listed("alice", "following") == std::slice::from_ref(&bert)).then_some(())
+    });
+    story.shows.back("Move");
+
+    let follow = story.peer.activity("ada", "Follow", &json!(alice), &[]);
+    story.ada(false, &follow);
+    story.node.lists("alice", "followers", &ada);
+    story.peer.tell("/alias", &json!({ "as": "bert", "of": alice }));
+    let (_, got) = story.alice(&json!({ "type": "Move", "target": bert }));
+    assert_eq!(got["type"], "Move", "{got}");
+    assert_eq!(got["activity"]["object"], alice.as_str(), "{got}");
+    assert_eq!(got["activity"]["target"], bert.as_str(), "{got}");
+    let found = story.peer.tell("/lookup", &json!({ "as": "ada", "url": alice }));
+    assert_eq!(found["found"]["movedTo"], bert.as_str(), "{found}");
+    story.shows.out("Move");
+}

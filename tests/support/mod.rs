@@ -1,6 +1,7 @@
 //! What the tests share: nodes, an HTTP client, foreign peers and polling.
 
 pub mod client;
+pub mod crates;
 pub mod matrix;
 pub mod node;
 pub mod npm;

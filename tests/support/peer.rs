@@ -55,6 +55,8 @@ struct Shared {
     says: Vec<(&'static str, String)>,
     /// What posts that are signed so are answered with, by whether that is RFC 9421.
     by_scheme: HashMap<bool, u16>,
+    /// What posts with a text in them are answered with.
+    by_text: Vec<(String, u16)>,
     concurrent: usize,
     most_concurrent: usize,
 }
@@ -71,6 +73,13 @@ pub struct Peer {
 impl Peer {
     pub fn start() -> Self {
         Self::start_on(0)
+    }
+
+    /// Under a name instead of an address, which some servers insist on.
+    pub fn start_named() -> Self {
+        let mut peer = Self::start();
+        peer.base = format!("http://localhost:{}", peer.port());
+        peer
     }
 
     /// On a given port, to come back after having been away.
@@ -115,6 +124,11 @@ impl Peer {
     /// Answers the next posts with these statuses.
     pub fn answer_next(&self, statuses: &[u16]) {
         self.lock().next.extend(statuses);
+    }
+
+    /// Answers posts that contain a text with this status.
+    pub fn choke_on(&self, text: &str, status: u16) {
+        self.lock().by_text.insert(0, (text.to_owned(), status));
     }
 
     pub fn hold_answers(&self, delay: Duration) {
@@ -226,7 +240,9 @@ async fn answer(
         shared.most_concurrent = shared.most_concurrent.max(shared.concurrent);
         let usual = shared.by_scheme.get(&headers.contains_key("signature-input"));
         let usual = usual.copied().unwrap_or(shared.status);
-        let status = shared.next.pop_front().unwrap_or(usual);
+        let text = String::from_utf8_lossy(&body);
+        let chokes = shared.by_text.iter().find(|(part, _)| text.contains(part)).map(|one| one.1);
+        let status = chokes.or_else(|| shared.next.pop_front()).unwrap_or(usual);
         let says = shared.says.clone();
         (shared.delay, status, shared.retry_after.clone(), shared.problem.clone(), says)
     };
