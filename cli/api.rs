@@ -33,6 +33,20 @@ pub struct ApiArgs {
     pub profile: Option<String>,
 }
 
+impl ApiArgs {
+    /// The token, for commands that work on the token itself.
+    ///
+    /// # Errors
+    /// Where none is given.
+    pub fn secret(&self) -> Result<String> {
+        let profile = profile::load(self.profile.as_deref())?;
+        self.token
+            .clone()
+            .or(profile.token)
+            .context("give a token: --token, FEDSX_TOKEN or a profile")
+    }
+}
+
 /// The instance that is asked where none is named.
 const DEFAULT_URL: &str = "http://127.0.0.1:9999";
 

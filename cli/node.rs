@@ -16,6 +16,7 @@ use fedsx_genesis::bundle::Verified;
 use fedsx_genesis::erasure::{self, Eraser, Wishes};
 use fedsx_genesis::triggers::Triggers;
 use fedsx_genesis::{GenesisRules, boot, follower, reactions};
+use fedsx_http::capability::Capabilities;
 use fedsx_http::metrics::Metrics;
 use fedsx_http::{App, AppParts, HttpOptions, Listener, Readiness, Server};
 use fedsx_kernel::backup::{Backups, Beside};
@@ -37,6 +38,8 @@ use tokio::sync::watch;
 const QUIESCE: Duration = Duration::from_secs(10);
 /// What the token look-up key is derived for.
 const TOKEN_KEY: &str = "fedsx 2026-11 token look-up";
+/// What the key that signs capability tokens is derived for.
+const CAPABILITY_KEY: &str = "fedsx 2026-11 capability root";
 
 /// Configuration of a node.
 pub struct NodeOptions {
@@ -153,6 +156,8 @@ impl Node {
         let tokens =
             Tokens::load(storage.ledgers(), *master_key.derive(TOKEN_KEY), runtime.clock.clone())?;
         tokens.configure(&options.tokens);
+        let root = master_key.derive(CAPABILITY_KEY);
+        let capabilities = Capabilities::load(storage.ledgers(), &root, runtime.clone())?;
         log.sync().await?;
         let ring = KeyRing::new(Vault::new(master_key), storage.ledgers()).with_maker(key_maker);
         let client = Client::new(options.client, dial, runtime.clock.clone());
@@ -234,6 +239,7 @@ impl Node {
             discovery,
             trees: Trees::new(log, storage.ledgers(), runtime.clone()),
             tokens: tokens.clone(),
+            capabilities,
             eraser,
             backups: backups.clone(),
             genesis,

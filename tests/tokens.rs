@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::client::Client;
-use crate::support::node::Node;
+use crate::support::node::{Node, command, run_to_end};
 use crate::support::verbs::note;
 use crate::support::{PATIENCE, eventually, secret};
 
@@ -97,4 +97,101 @@ fn tokens_are_issued_by_operators_as_they_can_be() {
     let refused = node.admin().send("DELETE", &format!("/admin/tokens/{configured}"), &[], None);
     refused.refused(409, "conflict", "a token of the configuration");
     node.client().with_secret(&secret("alice")).get("/token").expect(200, "it still works");
+}
+
+/// `fedsx token narrow`, which asks nobody.
+fn narrowed(token: &str, args: &[&str]) -> String {
+    let mut command = command();
+    command.env("FEDSX_PROFILES", "/nonexistent/profiles.toml").env("FEDSX_TOKEN", token);
+    command.args(["token", "narrow"]).args(args);
+    let ended = run_to_end(command);
+    assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.all());
+    ended.stdout.trim().to_owned()
+}
+
+#[test]
+fn capabilities_are_narrowed_without_asking_anybody() {
+    let mut node = Node::start();
+    node.create("alice");
+    node.create("bob");
+    let wish = json!({ "actor": "alice", "scopes": ["publish", "read"], "capability": true });
+    let made = node.admin().post("/admin/tokens", &wish).expect(201, "a capability").json();
+    let whole = made["secret"].as_str().expect("a token").to_owned();
+    let with = |node: &Node, token: &str| node.client().with_secret(token);
+    with(&node, &whole).post("/activity", &note("by the owner")).expect(201, "the whole token");
+    with(&node, &whole).get("/actors/alice/inbox").expect(200, "it reads");
+    with(&node, &whole).get("/admin/peers").refused(
+        403,
+        "insufficient-scope",
+        "it may not operate",
+    );
+    with(&node, &whole).get("/actors/bob/inbox").refused(403, "insufficient-scope", "nor be bob");
+    let key = node.client().get("/.well-known/sx-capabilities").expect(200, "the key").json();
+    assert!(key["capability_key"].as_str().is_some_and(|key| key.starts_with("ed25519/")), "{key}");
+
+    let bot = narrowed(&whole, &["--verb", "Create", "--object-type", "Note", "--count", "2"]);
+    let post = |node: &Node, token: &str, request: &serde_json::Value| {
+        with(node, token).post("/activity", request)
+    };
+    let article = json!({ "type": "Create", "object": { "type": "Article", "content": "long" } });
+    let problem = post(&node, &bot, &article).refused(403, "insufficient-scope", "another type");
+    let check = problem["failed_check"].as_str().expect("a check");
+    assert!(check.starts_with("block 1") && check.contains("object_type"), "{problem}");
+    let follow = json!({ "type": "Follow", "object": node.actor("bob") });
+    post(&node, &bot, &follow).refused(403, "insufficient-scope", "another verb");
+    let wrong = json!({ "type": "Create", "object": { "type": "Note", "content": 5 } });
+    assert_eq!(post(&node, &bot, &wrong).status, 422, "a refused request is not counted");
+    post(&node, &bot, &note("one")).expect(201, "the first");
+    node.restart();
+    post(&node, &bot, &note("two")).expect(201, "the second, after a restart");
+    let problem = post(&node, &bot, &note("three")).refused(403, "insufficient-scope", "a third");
+    assert!(
+        problem["failed_check"].as_str().is_some_and(|check| check.contains("uses")),
+        "{problem}"
+    );
+
+    let reader = narrowed(&whole, &["--operation", "read"]);
+    with(&node, &reader).get("/actors/alice/inbox").expect(200, "a reader reads");
+    post(&node, &reader, &note("x")).refused(403, "insufficient-scope", "and does not publish");
+    let private = narrowed(&whole, &["--audience", &node.actor("bob"), "--expires", "1h"]);
+    let to_bob = json!({ "type": "Create", "to": [node.actor("bob")],
+        "object": { "type": "Note", "content": "for bob", "to": [node.actor("bob")] } });
+    post(&node, &private, &to_bob).expect(201, "to bob alone");
+    post(&node, &private, &note("for all")).refused(403, "insufficient-scope", "to the usual ones");
+    let short = narrowed(&whole, &["--expires", "1s"]);
+    eventually(PATIENCE, "it ends", || {
+        (with(&node, &short).get("/actors/alice/inbox").status != 200).then_some(())
+    });
+    post(&node, &short, &note("x")).refused(403, "insufficient-scope", "and publishes no more");
+
+    let own = with(&node, &private).get("/token").expect(200, "what it is").json();
+    let ids = own["revocation_ids"].as_array().expect("ids").clone();
+    assert_eq!(ids.len(), 2, "{own}");
+    let path = |id: &serde_json::Value| format!("/admin/tokens/{}", id.as_str().expect("an id"));
+    with(&node, &whole).send("DELETE", &path(&ids[1]), &[], None).refused(
+        403,
+        "insufficient-scope",
+        "revoking is the operator's",
+    );
+    node.admin().send("DELETE", &path(&ids[1]), &[], None).expect(200, "the narrowed one");
+    node.restart();
+    let problem = post(&node, &private, &to_bob).refused(401, "invalid-token", "it is revoked");
+    assert_eq!(problem["failed_check"], "revocation", "{problem}");
+    post(&node, &whole, &note("still")).expect(201, "what it came from lives on");
+    node.admin().send("DELETE", &path(&ids[0]), &[], None).expect(200, "the whole family");
+    for token in [&whole, &reader] {
+        with(&node, token).get("/token").refused(401, "invalid-token", "all of it ended");
+    }
+
+    let other = Node::start();
+    other.create("alice");
+    with(&other, &bot).get("/token").refused(401, "invalid-token", "on another instance");
+    let mut forged = bot.into_bytes();
+    let middle = forged.len() / 2;
+    forged[middle] = if forged[middle] == b'A' { b'B' } else { b'A' };
+    let forged = String::from_utf8(forged).expect("text");
+    with(&node, &forged).get("/token").refused(401, "invalid-token", "changed on its way");
+    for odd in ["A".repeat(300), "-".repeat(9000), format!("{whole}=")] {
+        with(&node, &odd).get("/token").refused(401, "invalid-token", "no token at all");
+    }
 }

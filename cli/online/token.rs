@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
+use fedsx_http::capability::{self, Narrowing};
+use fedsx_kernel::runtime::{OsRandom, Random};
 use serde_json::{Map, Value, json};
 
 use super::{OnlineArgs, items, name, print_table, quoted, text};
@@ -38,6 +40,9 @@ pub enum TokenCommand {
         /// What it is for.
         #[arg(long, value_name = "TEXT", default_value = "")]
         label: String,
+        /// Make one that its holder can narrow offline (a Biscuit).
+        #[arg(long)]
+        capability: bool,
     },
     /// Show every token, without its secret, and when it was last used.
     List,
@@ -48,6 +53,68 @@ pub enum TokenCommand {
     },
     /// Show what the token of this command stands for.
     Show,
+    /// Make a narrower token of a capability, offline; what is not named stays as it is.
+    Narrow(NarrowArgs),
+    /// Show what the blocks of a capability say, offline.
+    Inspect,
+}
+
+/// Options of `fedsx token narrow`.
+#[derive(Debug, Args)]
+pub struct NarrowArgs {
+    /// Publish activities of this type alone. Repeatable.
+    #[arg(long, value_name = "TYPE")]
+    pub verb: Vec<String>,
+    /// Publish embedded objects of this type alone. Repeatable.
+    #[arg(long, value_name = "TYPE")]
+    pub object_type: Vec<String>,
+    /// Publish to this reader alone: an id, public, or default for requests that name nobody.
+    /// Repeatable.
+    #[arg(long, value_name = "READER")]
+    pub audience: Vec<String>,
+    /// Only this of publish, read, define, admin. Repeatable.
+    #[arg(long, value_name = "SCOPE")]
+    pub operation: Vec<String>,
+    /// Nothing after this time, such as 12h.
+    #[arg(long, value_name = "TIME", value_parser = long_time)]
+    pub expires: Option<Duration>,
+    /// This many publishes.
+    #[arg(long, value_name = "N")]
+    pub count: Option<u32>,
+}
+
+/// Prints a narrower token.
+#[allow(clippy::disallowed_methods, reason = "a person means the time of this machine")]
+fn narrowed(token: &str, args: &NarrowArgs) -> Result<()> {
+    let until = match args.expires {
+        None => None,
+        Some(expires) => Some(jiff::Timestamp::now().checked_add(expires)?),
+    };
+    let random: &dyn Random = &OsRandom;
+    let wish = Narrowing {
+        verbs: args.verb.clone(),
+        object_types: args.object_type.clone(),
+        audience: args.audience.clone(),
+        operations: args.operation.clone(),
+        until,
+        count: args.count.map(|count| (count, hex::encode(random.bytes::<16>()))),
+    };
+    println!("{}", capability::narrow(token, &wish)?);
+    Ok(())
+}
+
+fn inspected(token: &str, json: bool) -> Result<()> {
+    let blocks = capability::inspect(token)?;
+    if json {
+        let items = blocks.iter().map(|(id, says)| json!({ "revocation_id": id, "says": says }));
+        println!("{}", Value::Array(items.collect()));
+        return Ok(());
+    }
+    for (block, (id, says)) in blocks.iter().enumerate() {
+        println!("block {block}, revoked by {id}");
+        says.lines().for_each(|line| println!("  {}", super::shown(line)));
+    }
+    Ok(())
 }
 
 /// Tokens live longer than what other options wait for.
@@ -60,14 +127,27 @@ fn long_time(text: &str) -> Result<Duration, ValueError> {
 /// # Errors
 /// Where the instance cannot be asked, or refuses.
 pub fn run(args: &TokenArgs) -> Result<ExitCode> {
-    let api = Api::new(&args.online.api)?;
     let json = args.online.json;
     match &args.command {
-        TokenCommand::Issue { actor, scope, expires, label } => {
+        TokenCommand::Narrow(wish) => {
+            narrowed(&args.online.api.secret()?, wish)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        TokenCommand::Inspect => {
+            inspected(&args.online.api.secret()?, json)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    let api = Api::new(&args.online.api)?;
+    match &args.command {
+        TokenCommand::Narrow(_) | TokenCommand::Inspect => {}
+        TokenCommand::Issue { actor, scope, expires, label, capability } => {
             let mut wish = Map::new();
             wish.insert("actor".into(), name(actor)?.into());
             wish.insert("scopes".into(), json!(scope));
             wish.insert("label".into(), label.as_str().into());
+            wish.insert("capability".into(), (*capability).into());
             if let Some(expires) = expires {
                 ensure!(expires.as_secs() > 0, "--expires: a second at least");
                 wish.insert("expires_in".into(), expires.as_secs().into());
@@ -77,9 +157,10 @@ pub fn run(args: &TokenArgs) -> Result<ExitCode> {
                 println!("{issued}");
             } else {
                 // The secret alone goes to standard output, so that a script can take it.
+                let id = if *capability { "/revocation_ids/0" } else { "/token_id" };
                 eprintln!(
                     "token {} for {} may {}; it ends: {}. This is shown once:",
-                    text(&issued, "/token_id"),
+                    text(&issued, id),
                     text(&issued, "/actor"),
                     text(&issued, "/scopes"),
                     text(&issued, "/expires")
@@ -110,11 +191,7 @@ pub fn run(args: &TokenArgs) -> Result<ExitCode> {
             if json {
                 println!("{revoked}");
             } else {
-                println!(
-                    "token {} ended at {}",
-                    text(&revoked, "/token_id"),
-                    text(&revoked, "/revoked")
-                );
+                println!("{id} ended at {}", text(&revoked, "/revoked"));
             }
         }
         TokenCommand::Show => {

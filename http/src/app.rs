@@ -13,6 +13,7 @@ use fedsx_kernel::tokens::Tokens;
 use fedsx_projections::Projections;
 use tokio::sync::{Semaphore, watch};
 
+use crate::capability::Capabilities;
 use crate::limits::Rates;
 
 /// Configuration of the server.
@@ -83,6 +84,8 @@ pub struct AppParts {
     pub trees: Trees,
     /// Bearer tokens.
     pub tokens: Tokens,
+    /// Capability tokens.
+    pub capabilities: Capabilities,
     /// Erases what authors deleted.
     pub eraser: Eraser,
     /// What published triggers do.

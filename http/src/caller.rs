@@ -6,6 +6,7 @@ use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::tokens::{Grant, Scope};
 
 use crate::app::App;
+use crate::capability::{Capabilities, Capability};
 
 /// Requests that one read may cause: for an actor document and its key history.
 const FETCHES: u32 = 5;
@@ -44,6 +45,26 @@ impl Caller {
 
 /// The grant of the bearer token; `None` where there is no token.
 pub(crate) fn token(app: &App, headers: &HeaderMap) -> Result<Option<Grant>, Refusal> {
+    let Some(secret) = bearer(headers)? else { return Ok(None) };
+    if Capabilities::is_one(secret) {
+        let capability = app.parts.capabilities.open(secret)?;
+        return Ok(Some(capability.grant().clone()));
+    }
+    app.parts.tokens.find(secret).map(Some)
+}
+
+/// The capability token of a request, where its bearer token is one.
+pub(crate) fn capability(app: &App, headers: &HeaderMap) -> Result<Option<Capability>, Refusal> {
+    match bearer(headers)? {
+        Some(secret) if Capabilities::is_one(secret) => {
+            app.parts.capabilities.open(secret).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// What is presented as a bearer token (RFC 6750, section 2.1).
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();
     let Some((scheme, secret)) = text.split_once(' ') else {
@@ -55,7 +76,7 @@ pub(crate) fn token(app: &App, headers: &HeaderMap) -> Result<Option<Grant>, Ref
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Refusal::new(Problem::InvalidToken, "Authorization: Bearer <token>"));
     }
-    app.parts.tokens.find(secret.trim()).map(Some)
+    Ok(Some(secret.trim()))
 }
 
 /// Only a current key that is for this signs requests.

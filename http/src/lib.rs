@@ -6,6 +6,7 @@
 mod app;
 mod body;
 mod caller;
+pub mod capability;
 mod collection;
 mod limits;
 mod listener;

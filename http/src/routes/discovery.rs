@@ -59,8 +59,12 @@ pub(crate) async fn webfinger(State(app): State<App>, uri: Uri, headers: HeaderM
         _ => None,
     };
     if let (Some(account), Some(grant)) = (&elsewhere, &grant) {
-        // Only who may publish here can make this server ask others.
+        // Only who may publish here can make this server ask others. What a narrowed token may
+        // still publish is told by no request of this kind; that it may read stands for it.
         authorize(Some(grant), Request::Publish(&grant.actor))?;
+        if caller::capability(&app, &headers)?.is_some() {
+            authorize(Some(grant), Request::Read(&grant.actor))?;
+        }
         let actor = app.parts.discovery.resolve(account).await?;
         return Ok(jrd(&json!({
             "subject": account.to_string(),
@@ -162,6 +166,7 @@ pub(crate) async fn capabilities(State(app): State<App>) -> Answer {
                 "genesis": app.parts.genesis.cid.to_string(),
                 "codecs": codecs,
                 "suites": app.kernel().suites(),
+                "capability_key": app.parts.capabilities.public_key(),
                 "definitions": definitions,
             }))
         })

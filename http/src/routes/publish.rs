@@ -53,9 +53,22 @@ async fn publish(app: &App, actor: Option<ActorName>, headers: &HeaderMap, body:
     let grant = caller::token(app, headers)?;
     let defines = authorize(grant.as_ref(), Request::Define).is_ok();
     let once = once(app, headers, &actor, &bytes)?;
-    freshen(app, &request).await?;
-    let published =
-        app.kernel().publish(Publish { actor, request, once, cause: None, defines }).await?;
+    // What a narrowed token still allows depends on what is said.
+    let spent = match caller::capability(app, headers)? {
+        Some(capability) => Some(app.parts.capabilities.spend(&capability, &request)?),
+        None => None,
+    };
+    let publish = Publish { actor, request, once, cause: None, defines };
+    let published = match freshen(app, &publish.request).await {
+        Ok(()) => app.kernel().publish(publish).await,
+        Err(refusal) => Err(refusal),
+    };
+    if let Some(spent) = spent
+        && published.as_ref().map_or(true, |published| published.already)
+    {
+        spent.give_back().map_err(Refusal::from)?;
+    }
+    let published = published?;
     metrics::counter!(crate::metrics::PUBLISHED).increment(1);
     Ok(answer(&published))
 }

@@ -6,13 +6,14 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use fedsx_kernel::ActorName;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::tokens::{NewToken, Scope, TokenError};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Answer;
 use super::admin::allowed;
 use crate::app::App;
+use crate::capability::Capabilities;
 use crate::{body, caller, negotiate};
 
 /// The longest time until a token expires, in seconds: a hundred years.
@@ -31,6 +32,9 @@ struct Wish {
     label: String,
     /// After how many seconds it ends by itself (as in RFC 6749, section 5.1); never without it.
     expires_in: Option<i64>,
+    /// Whether it shall be one that its holder can narrow (a Biscuit), of which nothing is kept.
+    #[serde(default)]
+    capability: bool,
 }
 
 fn refusal(error: TokenError) -> Refusal {
@@ -61,6 +65,10 @@ pub(crate) async fn own(State(app): State<App>, headers: HeaderMap) -> Answer {
     let mut shown = json!(grant);
     if let Value::Object(members) = &mut shown {
         members.insert("id".into(), id.into());
+        if let Some(capability) = caller::capability(&app, &headers)? {
+            members.insert("blocks".into(), json!(capability.blocks()));
+            members.insert("revocation_ids".into(), json!(capability.revocation_ids()));
+        }
     }
     answer(StatusCode::OK, &shown)
 }
@@ -91,6 +99,9 @@ pub(crate) async fn issue(State(app): State<App>, headers: HeaderMap, body: Body
                 })
         })
         .transpose()?;
+    if wish.capability {
+        return capability(&app, &wish, expires);
+    }
     let new = NewToken { actor: wish.actor, scopes: wish.scopes, label: wish.label, expires };
     let issued = app.parts.tokens.issue(new, runtime.random.as_ref()).map_err(refusal)?;
     app.kernel().log().sync().await.map_err(Refusal::from)?;
@@ -103,13 +114,38 @@ pub(crate) async fn issue(State(app): State<App>, headers: HeaderMap, body: Body
     answer(StatusCode::CREATED, &shown)
 }
 
-/// Ends a token at once.
+fn capability(app: &App, wish: &Wish, expires: Option<Timestamp>) -> Answer {
+    if wish.scopes.is_empty() {
+        return Err(refusal(TokenError::NoScope).into());
+    }
+    let made = app.parts.capabilities.issue(&wish.actor, &wish.scopes, expires);
+    let (secret, ids) = made.map_err(|e| Refusal::new(Problem::Internal, e.to_string()))?;
+    tracing::info!(block = ids.first(), actor = %wish.actor, "a capability was issued");
+    let shown = json!({
+        "actor": wish.actor,
+        "scopes": wish.scopes,
+        "expires": expires,
+        "revocation_ids": ids,
+        "secret": secret,
+    });
+    answer(StatusCode::CREATED, &shown)
+}
+
+/// Ends a token at once; a capability by the name of one of its blocks, with all that was narrowed
+/// from that.
 pub(crate) async fn revoke(
     State(app): State<App>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Answer {
     allowed(&app, &headers)?;
+    if Capabilities::is_id(&id) {
+        app.parts.capabilities.revoke(&id)?;
+        app.kernel().log().sync().await.map_err(Refusal::from)?;
+        tracing::info!(block = %id, "a capability was revoked");
+        let revoked = app.kernel().runtime().clock.now();
+        return answer(StatusCode::OK, &json!({ "revocation_id": id, "revoked": revoked }));
+    }
     let revoked = app.parts.tokens.revoke(&id).map_err(refusal)?;
     app.kernel().log().sync().await.map_err(Refusal::from)?;
     tracing::info!(token_id = %id, "a token was revoked");

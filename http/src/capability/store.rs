@@ -1,0 +1,188 @@
+//! What the instance remembers of capability tokens: which were revoked, and how often counted
+//! ones were used. The tokens themselves are kept by those who hold them.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use biscuit_auth::{KeyPair, PublicKey};
+use fedsx_kernel::ActorName;
+use fedsx_kernel::log::{StoreError, Table};
+use fedsx_kernel::refusal::{Problem, Refusal};
+use fedsx_kernel::runtime::Runtime;
+use fedsx_kernel::tokens::Scope;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::{Capability, CapabilityError, MAX_TOKEN_BYTES, key_pair, make, refuse};
+
+/// Where names of revoked blocks stand in the ledger.
+const REVOKED: &[u8] = b"capability-revoked\0";
+/// Where counters stand.
+const USES: &[u8] = b"capability-uses\0";
+/// Revoked blocks at most.
+const MAX_REVOKED: usize = 100_000;
+/// The length of a block's name, in hexadecimal digits.
+const ID_DIGITS: usize = 128;
+
+/// The capability tokens of an instance; cheap to clone.
+#[derive(Clone)]
+pub struct Capabilities {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    root: KeyPair,
+    ledger: Arc<dyn Table>,
+    runtime: Runtime,
+    revoked: RwLock<HashSet<String>>,
+    counting: Mutex<()>,
+}
+
+/// Uses that were counted for a publish; counted back where it is refused.
+#[must_use]
+pub(crate) struct Spent {
+    capabilities: Capabilities,
+    keys: Vec<Vec<u8>>,
+}
+
+impl Capabilities {
+    /// Loads what is remembered. `secret` is that of the root key, and of nothing else.
+    ///
+    /// # Errors
+    /// Where the ledger cannot be read.
+    pub fn load(
+        ledger: Arc<dyn Table>,
+        secret: &[u8; 32],
+        runtime: Runtime,
+    ) -> Result<Self, CapabilityError> {
+        let mut revoked = HashSet::new();
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = ledger.scan(REVOKED, after.as_deref(), 500)?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            let ids = page.iter().filter_map(|(key, _)| key.get(REVOKED.len()..));
+            revoked.extend(ids.map(|id| String::from_utf8_lossy(id).into_owned()));
+        }
+        let root = key_pair(secret)?;
+        let inner = Inner {
+            root,
+            ledger,
+            runtime,
+            revoked: RwLock::new(revoked),
+            counting: Mutex::new(()),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The key that checks tokens of this instance, as `ed25519/<hexadecimal>`.
+    pub fn public_key(&self) -> String {
+        self.public().print()
+    }
+
+    fn public(&self) -> PublicKey {
+        self.inner.root.public()
+    }
+
+    /// Makes a token (base64url). Nothing is kept of it.
+    ///
+    /// # Errors
+    /// Where the library refuses.
+    pub fn issue(
+        &self,
+        actor: &ActorName,
+        scopes: &[Scope],
+        expires: Option<Timestamp>,
+    ) -> Result<(String, Vec<String>), CapabilityError> {
+        let biscuit = make(&self.inner.root, actor, scopes, expires, &self.inner.runtime)?;
+        let ids = biscuit.revocation_identifiers().iter().map(hex::encode).collect();
+        Ok((biscuit.to_base64()?, ids))
+    }
+
+    /// Whether a bearer token has the form of a capability; others are looked up in the ledger.
+    pub(crate) fn is_one(text: &str) -> bool {
+        text.len() > 200
+    }
+
+    /// Reads a token that was presented.
+    pub(crate) fn open(&self, text: &str) -> Result<Capability, Refusal> {
+        if text.len() > MAX_TOKEN_BYTES {
+            return Err(refuse("known", "the token is not known here"));
+        }
+        let capability = Capability::open(text, self.public(), self.inner.runtime.clock.now())?;
+        let revoked = self.inner.revoked.read().unwrap_or_else(PoisonError::into_inner);
+        let ids = capability.revocation_ids();
+        match ids.iter().position(|id| revoked.contains(id)) {
+            Some(block) => Err(refuse("revocation", format!("block {block} was revoked"))),
+            None => Ok(capability),
+        }
+    }
+
+    /// Ends every token with this block. Durable after the log's next sync.
+    pub(crate) fn revoke(&self, id: &str) -> Result<(), Refusal> {
+        let id = id.to_ascii_lowercase();
+        if id.len() != ID_DIGITS || !id.bytes().all(|c| c.is_ascii_hexdigit()) {
+            return Err(Refusal::new(Problem::NotFound, "no block has such a name"));
+        }
+        let mut revoked = self.inner.revoked.write().unwrap_or_else(PoisonError::into_inner);
+        if revoked.len() >= MAX_REVOKED {
+            let detail = format!("{MAX_REVOKED} are revoked; change the master key instead");
+            return Err(Refusal::new(Problem::Conflict, detail));
+        }
+        let key = [REVOKED, id.as_bytes()].concat();
+        self.inner.ledger.apply(vec![(key, Some(Vec::new()))])?;
+        revoked.insert(id);
+        Ok(())
+    }
+
+    /// Whether a block's name has the form of one.
+    pub(crate) fn is_id(id: &str) -> bool {
+        id.len() == ID_DIGITS
+    }
+
+    /// Judges a publish, and counts it where blocks of the token count.
+    pub(crate) fn spend(
+        &self,
+        capability: &Capability,
+        request: &Map<String, Value>,
+    ) -> Result<Spent, Refusal> {
+        let _counting = self.counting();
+        let now = self.inner.runtime.clock.now();
+        // Counters of different tokens are apart, even where their names are the same.
+        let family = capability.revocation_ids().into_iter().next().unwrap_or_default();
+        let key = |name: &str| [USES, family.as_bytes(), b"\0", name.as_bytes()].concat();
+        let mut uses = Vec::new();
+        for name in &capability.counters {
+            uses.push((name.clone(), self.uses(&key(name))?));
+        }
+        capability.publish(request, now, &uses)?;
+        let writes = uses
+            .iter()
+            .map(|(name, uses)| (key(name), Some(uses.saturating_add(1).to_be_bytes().to_vec())));
+        self.inner.ledger.apply(writes.collect())?;
+        let keys = capability.counters.iter().map(|name| key(name)).collect();
+        Ok(Spent { capabilities: self.clone(), keys })
+    }
+
+    fn uses(&self, key: &[u8]) -> Result<u64, StoreError> {
+        let held = self.inner.ledger.get(key)?;
+        Ok(held.and_then(|held| held.try_into().ok()).map_or(0, u64::from_be_bytes))
+    }
+
+    fn counting(&self) -> MutexGuard<'_, ()> {
+        self.inner.counting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Spent {
+    /// Counts back what a refused request had counted.
+    pub(crate) fn give_back(self) -> Result<(), StoreError> {
+        let _counting = self.capabilities.counting();
+        let mut writes = Vec::new();
+        for key in self.keys {
+            let uses = self.capabilities.uses(&key)?.saturating_sub(1);
+            writes.push((key, Some(uses.to_be_bytes().to_vec())));
+        }
+        self.capabilities.inner.ledger.apply(writes)
+    }
+}
