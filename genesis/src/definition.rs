@@ -61,6 +61,7 @@ pub struct Definition {
     kind: Kind,
     name: String,
     cid: Cid,
+    bytes: usize,
     audience: Vec<AudienceToken>,
     refers_to: RefersTo,
     supertypes: Vec<String>,
@@ -93,6 +94,7 @@ impl Definition {
             validates: members::validates_in(kind, members)?,
             name,
             cid: Cid::of_block(&block),
+            bytes: block.len(),
             audience: if is_verb { audience_in(members)? } else { Vec::new() },
             refers_to: if is_verb { refers_to_in(members)? } else { RefersTo::Activity },
             document: document.clone(),
@@ -131,6 +133,11 @@ impl Definition {
     /// The CID of the document.
     pub fn cid(&self) -> &Cid {
         &self.cid
+    }
+
+    /// How long its canonical DAG-CBOR is.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The whole document.

@@ -37,6 +37,18 @@ pub struct Judgement {
     pub object_by: Option<Cid>,
     /// What else was asked: the definitions of supertypes, and validators.
     pub beside: Vec<Cid>,
+    /// What the rules name the part of the state that these were read from. While it has this
+    /// name they are the same, and so is what they say of the activity.
+    pub basis: Option<Cid>,
+}
+
+impl Judgement {
+    /// Whether both asked the same definitions.
+    pub fn asked_the_same(&self, other: &Self) -> bool {
+        self.judged_by == other.judged_by
+            && self.object_by == other.object_by
+            && self.beside == other.beside
+    }
 }
 
 /// A key that the rules ask the kernel to generate for an actor, or to keep.

@@ -24,8 +24,9 @@ pub use positions::{Equivocation, equivocation_count, equivocations};
 /// Where the follow graph stands in the admission state.
 pub const GRAPH: &str = "graph";
 
-/// The version of these folds: 2 since definitions can be adopted and withdrawn, 3 since Moves count.
-pub const VERSION: u64 = 3;
+/// The version of these folds: 2 since definitions can be adopted and withdrawn, 3 since Moves count,
+/// 4 since the state says by a hash what is in force.
+pub const VERSION: u64 = 4;
 
 /// Changes the admission state by a record.
 pub fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Result<(), StateError> {

@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 
 use fedsx_kernel::activity::{Activity, id_of};
 use fedsx_kernel::log::{Record, Stream};
-use fedsx_kernel::state::{self, State, StateError};
+use fedsx_kernel::state::{self, Overlay, State, StateError};
 use fedsx_kernel::{Base, Cid};
 use serde_json::{Map, Value, json};
 
-use super::{GENESIS, InForce, Registry, Source, Standing, Validated, rows};
+use super::{GENESIS, InForce, Registry, Source, Standing, Validated, rows, types};
 use crate::definition::{Definition, Kind};
 use crate::records::GENESIS_ACTIVATED;
 
@@ -40,6 +40,27 @@ impl Registry {
     /// Changes the registry by a record, at the record's first entry. The answer is under which
     /// names something changed.
     pub fn fold(
+        self,
+        base: &Base,
+        state: &mut dyn State,
+        record: &Record,
+    ) -> Result<BTreeSet<Change>, StateError> {
+        let mut overlay = Overlay::new(state);
+        let changes = self.apply(base, &mut overlay, record)?;
+        let writes = overlay.into_writes();
+        if self.prefix.is_none() {
+            types::advance(state, &writes)?;
+        }
+        for (place, value) in writes {
+            match value {
+                Some(value) => state.put(&place, value),
+                None => state.remove(&place),
+            }
+        }
+        Ok(changes)
+    }
+
+    fn apply(
         self,
         base: &Base,
         state: &mut dyn State,

@@ -8,6 +8,7 @@
 mod fold;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use fedsx_kernel::state::{self, StateError, StateView, key, prefix};
 use fedsx_kernel::{Base, Cid};
@@ -17,6 +18,8 @@ use serde_json::Value;
 use crate::definition::{Definition, Kind};
 
 pub use fold::{Change, adopted, adopts};
+pub(crate) use types::manages;
+pub use types::{Demand, Type, Types, generation};
 
 /// The most types that one lineage follows.
 pub const MAX_LINEAGE: usize = 32;

@@ -213,3 +213,69 @@ fn validators_are_found_by_type() {
         assert!(of(&told, Validated::Object, "Page").is_empty());
     }
 }
+
+/// A hash says what is in force: the same changes give the same one, a change another, and what
+/// judges nothing leaves it.
+#[test]
+fn a_hash_says_what_is_in_force() {
+    let verb = |name: &str| json!({ "type": "DefineActivity", "name": name });
+    let (mut one, mut other) = (Told::new(), Told::new());
+    let hash = |told: &Told| generation(&told.state).unwrap();
+    assert_eq!(hash(&one), None);
+    one.bundle(&[&verb("Wave")]);
+    other.bundle(&[&verb("Wave")]);
+    assert!(hash(&one).is_some());
+    assert_eq!(hash(&one), hash(&other));
+    // An offer of a peer is in force nowhere.
+    one.hears(json!({ "type": "DefineActivity", "object": verb("Nod") }));
+    assert_eq!(hash(&one), hash(&other));
+    let mut seen = vec![hash(&one)];
+    let bow = one.says(json!({ "type": "DefineActivity", "object": verb("Bow") }));
+    seen.push(hash(&one));
+    one.says(json!({ "type": "Undo", "object": {
+        "id": bow, "type": "DefineActivity", "object": verb("Bow"),
+    } }));
+    // What is in force is as it was; the hash never comes back all the same.
+    assert_eq!(one.registry.find(&one.state, Kind::ActivityTypes, "Bow").unwrap(), None);
+    seen.push(hash(&one));
+    seen.dedup();
+    assert_eq!(seen.len(), 3);
+}
+
+/// Types that are kept are those of the state that asks, also where a batch is only planned.
+#[test]
+fn types_are_those_of_the_state_that_asks() {
+    let types = Types::new();
+    let verb = |summary: &str, of: &[&str]| json!({ "type": "DefineActivity", "name": "Wave", "summary": summary, "subtypeOf": of });
+    let mut told = Told::new();
+    told.bundle(&[&json!({ "type": "DefineActivity", "name": "Greet" })]);
+    let shown = |state: &dyn StateView| {
+        let found = types.find(state, Kind::ActivityTypes, "Wave").unwrap();
+        found.map(|found| {
+            let summary = found.definition.summary().unwrap().to_owned();
+            let beside = found.demands.iter().map(|d| d.definition.name().to_owned()).collect();
+            (summary, beside)
+        })
+    };
+    let some = |summary: &str, demands: &[&str]| {
+        Some((summary.to_owned(), demands.iter().map(|d| (*d).to_owned()).collect::<Vec<_>>()))
+    };
+    assert_eq!(shown(&told.state), None);
+    told.says(json!({ "type": "DefineActivity", "object": verb("one", &[]) }));
+    assert_eq!(shown(&told.state), some("one", &["Wave"]));
+    let before = told.state.clone();
+    told.says(json!({ "type": "DefineActivity", "object": verb("two", &["Greet"]) }));
+    for _ in 0..2 {
+        assert_eq!(shown(&told.state), some("two", &["Wave", "Greet"]));
+        assert_eq!(shown(&before), some("one", &["Wave"]));
+    }
+    // A state that says nothing of what is in force is read as it stands.
+    let mut silent = told.state.clone();
+    silent.0.remove("~in_force");
+    assert_eq!(shown(&silent), some("two", &["Wave", "Greet"]));
+    told.says(json!({ "type": "DefineValidator", "object": {
+        "type": "DefineValidator", "name": "short", "schema": { "maxProperties": 20 },
+        "validates": { "activity": ["Greet"] },
+    } }));
+    assert_eq!(shown(&told.state), some("two", &["Wave", "Greet", "short"]));
+}

@@ -10,10 +10,9 @@ use serde_json::{Value, json};
 use super::GenesisRules;
 use super::audience::{FOLLOWERS, is_public};
 use super::expansion::{MAX_NESTING, NAMED};
-use super::shape::manages;
 use crate::definition::{Definition, Kind};
 use crate::published;
-use crate::registry::{self, MAX_VALIDATORS, Registry, Standing, Validated};
+use crate::registry::{self, MAX_VALIDATORS, Registry, Standing, Validated, manages};
 
 impl GenesisRules {
     /// A published definition must be one, and its schema usable; what takes effect here must

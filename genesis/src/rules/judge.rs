@@ -13,6 +13,7 @@ use crate::actor_keys;
 use crate::actors::{self, is_actor_type};
 use crate::fold::GRAPH;
 use crate::graph::Graph;
+use crate::registry;
 
 impl GenesisRules {
     pub(super) fn judge_with(
@@ -36,8 +37,19 @@ impl GenesisRules {
             return Err(Refusal::new(Problem::SelfFollow, "an actor cannot follow itself"));
         }
         may_change_keys(state, activity)?;
+        // What follows reads of the state only what is in force.
+        let basis = registry::generation(state)?;
+        if let Some(earlier) = earlier
+            && earlier.basis.is_some()
+            && earlier.basis == basis
+        {
+            return Ok(earlier.clone());
+        }
         self.definable(state, activity, outbound)?;
-        self.shape(state, activity, outbound, earlier)
+        let judgement = self.shape(state, activity, outbound, earlier)?;
+        // In a pipeline, a batch may have come between these reads.
+        let same = registry::generation(state)? == basis;
+        Ok(Judgement { basis: basis.filter(|_| same), ..judgement })
     }
 }
 

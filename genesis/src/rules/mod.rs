@@ -34,6 +34,7 @@ use crate::actors::{self, is_actor_type};
 use crate::erasure;
 use crate::fold;
 use crate::readers;
+use crate::registry::Types;
 use crate::schema::Schemas;
 use crate::script::Scripts;
 
@@ -46,12 +47,19 @@ pub struct GenesisRules {
     instance: ActorName,
     schemas: Schemas,
     scripts: Scripts,
+    types: Types,
 }
 
 impl GenesisRules {
     /// Rules for the instance with this base and this actor of its own.
     pub fn new(base: Base, instance: ActorName) -> Self {
-        Self { base, instance, schemas: Schemas::new(), scripts: Scripts::new() }
+        Self {
+            base,
+            instance,
+            schemas: Schemas::new(),
+            scripts: Scripts::new(),
+            types: Types::new(),
+        }
     }
 
     fn instance_actor(&self) -> String {
@@ -107,7 +115,7 @@ impl Rules for GenesisRules {
         with: &Preparing<'_>,
         request: Map<String, Value>,
     ) -> Result<Prepared, Refusal> {
-        prepare::prepare(with, request)
+        prepare::prepare(&self.types, with, request)
     }
 
     fn judge(

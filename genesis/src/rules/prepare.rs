@@ -1,5 +1,7 @@
 //! From a publish request to the content of an activity.
 
+use std::sync::Arc;
+
 use fedsx_kernel::activity::{id_of, kind_of};
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::rules::{Prepared, Preparing};
@@ -13,7 +15,7 @@ use super::{
 use crate::actors::{self, is_actor_type};
 use crate::definition::{Definition, Kind, RefersTo};
 use crate::erasure::ERASE;
-use crate::registry;
+use crate::registry::Types;
 
 /// Members that only the server gives.
 const GIVEN: [&str; 7] = ["id", "proof", "seq", "epoch", "salt", "published", CAUSE];
@@ -21,6 +23,7 @@ const GIVEN: [&str; 7] = ["id", "proof", "seq", "epoch", "salt", "published", CA
 const CAUSE: &str = "cause";
 
 pub(super) fn prepare(
+    types: &Types,
     with: &Preparing<'_>,
     mut request: Map<String, Value>,
 ) -> Result<Prepared, Refusal> {
@@ -28,7 +31,7 @@ pub(super) fn prepare(
         let says = request.get(CAUSE).and_then(Value::as_str) == Some(cause);
         says && request.remove(CAUSE).is_some()
     });
-    let mut content = wrapped(with, request)?;
+    let mut content = wrapped(types, with, request)?;
     let kind = kind_of(&content).unwrap_or_default().to_owned();
     for name in GIVEN {
         content.remove(name);
@@ -42,14 +45,14 @@ pub(super) fn prepare(
             format!("actor: the token acts for {}", with.actor),
         ));
     }
-    let definition = definition(with, &kind)?;
+    let definition = definition(types, with, &kind)?;
     let mut prepared = Draft { content, signing_key: None, barrier: false };
     if let Some(cause) = cause {
         prepared.content.insert(CAUSE.into(), cause.into());
         prepared.context(json!({ CAUSE: "fedsx:cause" }));
     }
     let public_object = matches!(kind.as_str(), "Create" | "Update");
-    prepared.object(with, &kind, definition.refers_to())?;
+    prepared.object(types, with, &kind, definition.refers_to())?;
     let creates = kind == "Create";
     let hidden = audience::settle(with, &mut prepared.content, definition.audience(), creates)?;
     if kind == "Move" {
@@ -67,26 +70,27 @@ pub(super) fn prepare(
     })
 }
 
-fn definition(with: &Preparing<'_>, kind: &str) -> Result<Definition, Refusal> {
-    let found = registry::find(with.state, Kind::ActivityTypes, kind)?.ok_or_else(|| {
+fn definition(types: &Types, with: &Preparing<'_>, kind: &str) -> Result<Arc<Definition>, Refusal> {
+    let found = types.find(with.state, Kind::ActivityTypes, kind)?.ok_or_else(|| {
         Refusal::new(
             Problem::UnknownActivityType,
             format!("the activity type {kind:?} is not registered here"),
         )
         .with("activity_type", kind)
     })?;
-    Ok(found.definition()?)
+    Ok(found.definition.clone())
 }
 
 /// A bare object becomes the object of a `Create` (ActivityPub, section 6.2.1).
 fn wrapped(
+    types: &Types,
     with: &Preparing<'_>,
     request: Map<String, Value>,
 ) -> Result<Map<String, Value>, Refusal> {
     let kind = kind_of(&request)
         .ok_or_else(|| Refusal::new(Problem::InvalidActivity, "type: must be a string"))?;
-    let is_verb = registry::find(with.state, Kind::ActivityTypes, kind)?.is_some();
-    let is_object = registry::find(with.state, Kind::ObjectTypes, kind)?.is_some();
+    let is_verb = types.find(with.state, Kind::ActivityTypes, kind)?.is_some();
+    let is_object = types.find(with.state, Kind::ObjectTypes, kind)?.is_some();
     if is_verb || !is_object {
         return Ok(request);
     }
@@ -111,12 +115,13 @@ impl Draft {
     /// Brings `object` into the form in which the verb publishes it.
     fn object(
         &mut self,
+        types: &Types,
         with: &Preparing<'_>,
         kind: &str,
         refers_to: RefersTo,
     ) -> Result<(), Refusal> {
         match kind {
-            "Create" => return self.create(with),
+            "Create" => return self.create(types, with),
             "Update" => return self.update(with),
             "Delete" => return self.delete(with),
             "Undo" => return self.undo(with),
@@ -162,7 +167,7 @@ impl Draft {
         Ok(())
     }
 
-    fn create(&mut self, with: &Preparing<'_>) -> Result<(), Refusal> {
+    fn create(&mut self, types: &Types, with: &Preparing<'_>) -> Result<(), Refusal> {
         let Some(Value::Object(object)) = self.content.get("object") else {
             return Err(Refusal::new(Problem::InvalidActivity, "object: must be an object"));
         };
@@ -170,7 +175,7 @@ impl Draft {
         let kind = kind_of(&object)
             .ok_or_else(|| Refusal::new(Problem::InvalidActivity, "object.type: must be a string"))?
             .to_owned();
-        if registry::find(with.state, Kind::ObjectTypes, &kind)?.is_none() {
+        if types.find(with.state, Kind::ObjectTypes, &kind)?.is_none() {
             return Err(Refusal::new(
                 Problem::UnknownObjectType,
                 format!("the object type {kind:?} is not registered here"),

@@ -4,6 +4,8 @@
 //! a `Create` or `Update` by its type's and its supertypes', and both by the validators of each
 //! of these types. To a supertype's schema the document is shown as being of that type.
 
+use std::sync::Arc;
+
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::rules::Judgement;
 use fedsx_kernel::state::StateView;
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 use super::{GenesisRules, kind_in};
 use crate::definition::{Definition, Kind};
 use crate::published;
-use crate::registry::{self, Registry, Validated};
+use crate::registry::{Registry, Type};
 use crate::schema::SchemaError;
 use crate::script::Input;
 
@@ -45,7 +47,7 @@ impl GenesisRules {
         outbound: bool,
         earlier: Option<&Judgement>,
     ) -> Result<Judgement, Refusal> {
-        let Some(verb) = registry::find(state, Kind::ActivityTypes, activity.kind())? else {
+        let Some(verb) = self.types.find(state, Kind::ActivityTypes, activity.kind())? else {
             if outbound {
                 return Err(Refusal::new(
                     Problem::UnknownActivityType,
@@ -55,17 +57,13 @@ impl GenesisRules {
             }
             return Ok(Judgement::default());
         };
-        let mut checks = Vec::new();
-        let mut judgement = Judgement { judged_by: Some(verb.cid), ..Judgement::default() };
-        self.checks(state, Kind::ActivityTypes, activity.kind(), document, "", &mut checks)?;
         let states_object = matches!(activity.kind(), "Create" | "Update");
         let object = document.get("object").filter(|_| states_object);
-        if let Some((object, kind)) = object.and_then(|object| Some((object, kind_in(object)?))) {
-            match registry::find(state, Kind::ObjectTypes, kind)? {
-                Some(found) => {
-                    judgement.object_by = Some(found.cid);
-                    self.checks(state, Kind::ObjectTypes, kind, object, "/object", &mut checks)?;
-                }
+        let object = object.and_then(|object| Some((object, kind_in(object)?)));
+        let object = match object {
+            None => None,
+            Some((object, kind)) => match self.types.find(state, Kind::ObjectTypes, kind)? {
+                Some(found) => Some((object, found)),
                 None if outbound => {
                     return Err(Refusal::new(
                         Problem::UnknownObjectType,
@@ -73,16 +71,29 @@ impl GenesisRules {
                     )
                     .with("object_type", kind));
                 }
-                None => {}
-            }
-        }
+                None => None,
+            },
+        };
+        let demands = || {
+            let of_object = object.iter().flat_map(|(_, found)| &found.demands);
+            verb.demands.iter().chain(of_object)
+        };
+        let mut judgement = Judgement {
+            judged_by: Some(*verb.definition.cid()),
+            object_by: object.as_ref().map(|(_, found)| *found.definition.cid()),
+            ..Judgement::default()
+        };
         let own = [judgement.judged_by, judgement.object_by];
-        judgement.beside =
-            checks.iter().map(|check| check.cid).filter(|cid| !own.contains(&Some(*cid))).collect();
-        if earlier != Some(&judgement) {
-            for check in &checks {
-                self.fits(check)?;
-            }
+        judgement.beside = demands()
+            .map(|demand| *demand.definition.cid())
+            .filter(|cid| !own.contains(&Some(*cid)))
+            .collect();
+        if earlier.is_some_and(|earlier| earlier.asked_the_same(&judgement)) {
+            return Ok(judgement);
+        }
+        self.passes(&verb, document, "")?;
+        if let Some((object, found)) = &object {
+            self.passes(found, object, "/object")?;
         }
         Ok(judgement)
     }
@@ -98,81 +109,59 @@ impl GenesisRules {
         activity: &Activity,
         by: &Cid,
     ) -> Result<bool, Refusal> {
-        let held = Registry::ADMISSION.standing(state, Kind::ActivityTypes, activity.kind())?;
-        let Some(held) = held.into_iter().find(|held| held.cid == *by) else { return Ok(false) };
+        let in_force = self.types.find(state, Kind::ActivityTypes, activity.kind())?;
+        let definition = match in_force.filter(|found| found.definition.cid() == by) {
+            Some(found) => found.definition.clone(),
+            None => {
+                let held =
+                    Registry::ADMISSION.standing(state, Kind::ActivityTypes, activity.kind())?;
+                match held.into_iter().find(|held| held.cid == *by) {
+                    Some(held) => Arc::new(held.definition()?),
+                    None => return Ok(false),
+                }
+            }
+        };
         let check = |document: &Value| {
-            let (cid, definition) = (held.cid, held.document.clone());
-            self.fits(&Check { cid, definition, instance: Instance::Own(document), at: "" })
+            let instance = Instance::Own(document);
+            self.fits(&Check { definition: &definition, instance, at: "" })
         };
         let as_it_stands = check(&activity.to_value());
         as_it_stands.or_else(|refusal| check(&activity.plain()).map_err(|_| refusal))?;
         Ok(true)
     }
 
-    /// Everything that a document of a type must pass.
-    fn checks<'a>(
-        &self,
-        state: &dyn StateView,
-        kind: Kind,
-        type_name: &str,
-        document: &'a Value,
-        at: &'static str,
-        checks: &mut Vec<Check<'a>>,
-    ) -> Result<(), Refusal> {
-        let what = match kind {
-            Kind::ActivityTypes => Validated::Activity,
-            _ => Validated::Object,
-        };
-        for name in Registry::ADMISSION.lineage(state, kind, type_name)? {
-            let shown_as = (name != type_name).then_some(name.as_str());
-            let mut add = |cid: Cid, definition: Value| {
-                checks.push(Check {
-                    cid,
-                    definition,
-                    instance: Instance::of(document, shown_as),
-                    at,
-                });
-            };
-            if let Some(found) = registry::find(state, kind, &name)? {
-                add(found.cid, found.document);
-            }
-            // A validator can bar nobody from mending what is defined.
-            if what == Validated::Activity && manages(type_name) {
-                continue;
-            }
-            for validator in Registry::ADMISSION.validators(state, what, &name)? {
-                if let Some(found) = registry::find(state, Kind::Validators, &validator)? {
-                    add(found.cid, found.document);
-                }
-            }
+    /// Checks a document by everything that its type demands.
+    fn passes(&self, found: &Type, document: &Value, at: &'static str) -> Result<(), Refusal> {
+        for demand in &found.demands {
+            let instance = Instance::of(document, demand.shown_as.as_deref());
+            self.fits(&Check { definition: &demand.definition, instance, at })?;
         }
         Ok(())
     }
 
     fn fits(&self, check: &Check<'_>) -> Result<(), Refusal> {
         self.fits_schema(check)?;
-        if check.definition.get("guard").is_some() { self.passes_guard(check) } else { Ok(()) }
+        match check.definition.guard() {
+            Some(guard) => self.passes_guard(check, guard),
+            None => Ok(()),
+        }
     }
 
     /// The guard of a validator is given the document as `document`, and says whether it passes.
-    fn passes_guard(&self, check: &Check<'_>) -> Result<(), Refusal> {
+    fn passes_guard(&self, check: &Check<'_>, guard: &str) -> Result<(), Refusal> {
         let refuse = |message: String| {
             let violation = json!({ "path": check.at, "rule": "/guard", "message": message });
             let place = if check.at.is_empty() { "the document" } else { check.at };
             Err(Refusal::new(Problem::SchemaViolation, format!("{place}: {message}"))
                 .with("violations", vec![violation])
-                .with("definition", check.cid.to_string()))
+                .with("definition", check.definition.cid().to_string()))
         };
-        let definition = match Definition::parse(&check.definition) {
-            Ok(definition) => definition,
-            Err(error) => return refuse(error.to_string()),
-        };
-        let Some(guard) = definition.guard() else { return Ok(()) };
-        let engine = published::engine(&definition);
+        let definition = check.definition;
+        let engine = published::engine(definition);
         let given = [("document", check.instance.value())];
         let ran = self
             .scripts
-            .program(&check.cid, "guard", engine, guard)
+            .program(definition.cid(), "guard", engine, guard)
             .and_then(|program| program.run(Input { state: None, given: &given }));
         match ran.map(|output| output.value) {
             Ok(Value::Bool(true)) => Ok(()),
@@ -185,9 +174,9 @@ impl GenesisRules {
     }
 
     fn fits_schema(&self, check: &Check<'_>) -> Result<(), Refusal> {
-        let Some(schema) = check.definition.get("schema") else { return Ok(()) };
+        let Some(schema) = check.definition.schema() else { return Ok(()) };
         let at = check.at;
-        match self.schemas.check(&check.cid, schema, check.instance.value()) {
+        match self.schemas.check(check.definition.cid(), schema, check.instance.value()) {
             Ok(()) => Ok(()),
             Err(SchemaError::Violations(violations)) => {
                 let list: Vec<Value> = violations
@@ -207,22 +196,16 @@ impl GenesisRules {
                     .join("; ");
                 Err(Refusal::new(Problem::SchemaViolation, detail)
                     .with("violations", list)
-                    .with("definition", check.cid.to_string()))
+                    .with("definition", check.definition.cid().to_string()))
             }
             Err(other) => Err(Refusal::new(Problem::SchemaViolation, other.to_string())),
         }
     }
 }
 
-/// The verbs by which definitions come and go.
-pub(super) fn manages(verb: &str) -> bool {
-    matches!(verb, "Add" | "Remove" | "Undo") || Kind::of_type(verb).is_some()
-}
-
 /// One definition that a document must pass.
 struct Check<'a> {
-    cid: Cid,
-    definition: Value,
+    definition: &'a Definition,
     instance: Instance<'a>,
     at: &'static str,
 }
