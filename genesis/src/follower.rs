@@ -3,7 +3,7 @@
 //!
 //! The cursor is moved after the work, and not synced: a crash lets the last records be seen
 //! again. What a follower publishes is unique by a once key, so seeing a record twice does nothing
-//! twice.
+//! twice. Followers that are far behind share what they read.
 
 use std::sync::Arc;
 
@@ -24,11 +24,22 @@ pub trait Follower: Send + Sync + 'static {
     /// The name, which is also that of the cursor in the ledgers.
     fn name(&self) -> &'static str;
 
-    /// Acts on one record, in the order of the log.
+    /// Acts on records, which follow each other in the log; `more` tells whether others follow at
+    /// once.
     ///
     /// # Errors
-    /// What passes, such as full queues: the actor is started again, at this record.
-    async fn act(&self, record: &Record) -> Result<(), Refusal>;
+    /// What passes, such as full queues: the actor is started again, after the last records with
+    /// which something was done.
+    async fn act(&self, records: &[Record], more: bool) -> Result<Acted, Refusal>;
+}
+
+/// How far a follower has come with the records that it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acted {
+    /// They are done with, and all before them.
+    Done,
+    /// It gathers what it does at once later. After a crash they are given to it again.
+    Gathered,
 }
 
 /// Starts the actor of a follower. The receiver tells up to which position everything is done.
@@ -78,6 +89,9 @@ struct Following {
     progress: Arc<watch::Sender<u64>>,
 }
 
+/// Up to where records were given to the follower.
+struct Given(u64);
+
 enum Message {
     Advance,
 }
@@ -88,37 +102,43 @@ impl Following {
         format!("{}\0cursor", self.follower.name()).into_bytes()
     }
 
-    async fn advance(&self, cursor: &mut u64) -> Result<bool, Refusal> {
-        let (log, after) = (self.kernel.log().clone(), *cursor);
-        let records = self
-            .kernel
-            .runtime()
-            .run(move || log.records(after, BATCH))
-            .await
-            .map_err(|e| Refusal::new(Problem::Internal, e.to_string()))??;
+    async fn advance(&self, given: &mut Given) -> Result<bool, Refusal> {
+        let internal =
+            |error: &dyn std::fmt::Display| Refusal::new(Problem::Internal, error.to_string());
+        let (log, after, runtime) =
+            (self.kernel.log().clone(), given.0, self.kernel.runtime().clone());
+        let records = {
+            // Not longer than for reading: what a follower does may need what others do.
+            let _turn = self.kernel.log().turn(after).await;
+            runtime.run(move || log.page(after, BATCH)).await.map_err(|e| internal(&e))??
+        };
         let Some(last) = records.last().map(|record| record.entry.global_seq) else {
             return Ok(false);
         };
-        for record in &records {
-            self.follower.act(record).await?;
+        let more = records.len() == BATCH;
+        given.0 = last;
+        if self.follower.act(&records, more).await? == Acted::Gathered {
+            return Ok(more);
         }
-        self.ledgers.apply(vec![(self.place(), Some(last.to_be_bytes().to_vec()))])?;
-        *cursor = last;
+        let write = (self.place(), Some(last.to_be_bytes().to_vec()));
+        let ledgers = self.ledgers.clone();
+        let written = runtime.run(move || ledgers.apply(vec![write])).await;
+        written.map_err(|e| internal(&e))??;
         self.progress.send_replace(last);
-        Ok(records.len() == BATCH)
+        Ok(more)
     }
 }
 
 impl Actor for Following {
     type Msg = Message;
-    type State = u64;
+    type State = Given;
     type Arguments = ();
 
     async fn pre_start(
         &self,
         myself: ActorRef<Message>,
         (): (),
-    ) -> Result<u64, ActorProcessingErr> {
+    ) -> Result<Given, ActorProcessingErr> {
         let cursor = match self.ledgers.get(&self.place())? {
             Some(bytes) => u64::from_be_bytes(
                 bytes
@@ -141,16 +161,16 @@ impl Actor for Following {
                 }
             }
         });
-        Ok(cursor)
+        Ok(Given(cursor))
     }
 
     async fn handle(
         &self,
         myself: ActorRef<Message>,
         Message::Advance: Message,
-        cursor: &mut u64,
+        given: &mut Given,
     ) -> Result<(), ActorProcessingErr> {
-        if self.advance(cursor).await? {
+        if self.advance(given).await? {
             myself.cast(Message::Advance)?;
         }
         Ok(())

@@ -20,7 +20,6 @@ mod in_memory;
 mod layout;
 mod offline;
 mod packed;
-mod pages;
 pub mod published;
 pub mod query;
 mod reader;

@@ -60,6 +60,10 @@ impl Source for Log {
         Log::records(self, after, limit)
     }
 
+    fn page(&self, after: u64, limit: usize) -> Result<Arc<[Record]>, StoreError> {
+        Log::page(self, after, limit)
+    }
+
     fn cid_at(&self, global_seq: u64) -> Result<Option<Cid>, StoreError> {
         cid_at(self.store(), global_seq)
     }

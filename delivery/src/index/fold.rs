@@ -50,7 +50,7 @@ pub(super) fn open(ledger: &Ledger, head: u64) -> Result<u64, StoreError> {
 pub(super) fn batch(folding: &Folding) -> Result<Folded, FoldError> {
     let ledger = &folding.ledger;
     let mut cursor = ledger.cursor()?;
-    let records = folding.kernel.log().records(cursor.seq, folding.options.batch.max(1))?;
+    let records = folding.kernel.log().page(cursor.seq, folding.options.batch.max(1))?;
     let (graph, stored) = (Graph::new(""), ledger.graph());
     let mut batch = Batch {
         folding,
@@ -63,7 +63,7 @@ pub(super) fn batch(folding: &Folding) -> Result<Folded, FoldError> {
         holes: BTreeSet::new(),
         erased: Vec::new(),
     };
-    for record in &records {
+    for record in records.iter() {
         let seq = record.entry.global_seq;
         batch.record(record, seq > cursor.queued_to)?;
         cursor.seq = seq;

@@ -136,6 +136,7 @@ impl Actor for Indexer {
     ) -> Result<(), ActorProcessingErr> {
         while *seq < self.folding.kernel.log().head() {
             let folding = self.folding.clone();
+            let _turn = self.folding.kernel.log().turn(*seq).await;
             let folded = self.folding.kernel.runtime().run(move || fold::batch(&folding)).await??;
             for peer in &folded.peers {
                 self.peers.wake(peer);

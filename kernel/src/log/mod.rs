@@ -12,6 +12,7 @@ mod errors;
 mod group;
 mod head;
 mod memory;
+mod pages;
 mod refold;
 mod service;
 mod sled_store;

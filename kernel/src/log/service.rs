@@ -4,13 +4,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use moka::sync::Cache;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{SemaphorePermit, mpsc, oneshot, watch};
 
 use super::entry::{Entry, Record, Stream};
 use super::erasure::Erasures;
 use super::errors::AppendError;
 use super::group::{Append, Appended};
 use super::head::HeadFile;
+use super::pages::Pages;
 use super::store::{LogStore, Storage, StoreError};
 use super::writer::{Request, Writer};
 use crate::activity::{Activity, Body};
@@ -70,6 +71,7 @@ struct Inner {
     erasures: Erasures,
     commits: Arc<AtomicU64>,
     storage: Arc<dyn Storage>,
+    pages: Pages,
     /// Why the writer takes nothing any more.
     poisoned: Arc<OnceLock<String>>,
 }
@@ -114,6 +116,7 @@ impl Log {
                 erasures,
                 commits,
                 storage,
+                pages: Pages::new(),
                 poisoned,
             }),
         })
@@ -209,6 +212,23 @@ impl Log {
             Ok(Record { entry, activity })
         };
         whole.into_iter().map(record).collect()
+    }
+
+    /// The same for whoever follows the log. Those who are far behind and ask for the same get the
+    /// same page, read once.
+    pub fn page(&self, after: u64, limit: usize) -> Result<Arc<[Record]>, StoreError> {
+        let pages = &self.inner.pages;
+        if Pages::is_far(self.head(), after) {
+            return pages.page(after, limit, self.erasures(), || self.sweep(after, limit));
+        }
+        pages.pass();
+        self.records(after, limit).map(Into::into)
+    }
+
+    /// Waits for the turn of a follower that stands at a position to read on; at the end of the log
+    /// there are no turns. So those who catch up stay together, and share what they read.
+    pub async fn turn(&self, at: u64) -> Option<SemaphorePermit<'_>> {
+        if Pages::is_far(self.head(), at) { self.inner.pages.turn().await } else { None }
     }
 
     /// Up to `limit` records of a stream from a position on.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fedsx_kernel::log::StoreError;
+use fedsx_kernel::log::{Log, StoreError};
 use fedsx_kernel::runtime::Runtime;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -10,7 +10,6 @@ use tokio::sync::oneshot;
 use super::runner::Runner;
 use super::shared::Halt;
 use crate::digest::{self, Digest};
-use crate::pages::Pages;
 
 /// What the actor is asked to do.
 pub(crate) enum Message {
@@ -26,7 +25,7 @@ pub(crate) enum Message {
 #[derive(Clone)]
 pub(super) struct Projector {
     pub(super) runner: Arc<Runner>,
-    pub(super) pages: Arc<Pages>,
+    pub(super) log: Log,
     pub(super) runtime: Runtime,
 }
 
@@ -61,7 +60,7 @@ impl Actor for Projector {
         match message {
             Message::Wake => {
                 self.runner.shared.awake();
-                let _turn = self.pages.turn(runner.at()).await;
+                let _turn = self.log.turn(runner.at()).await;
                 let more =
                     self.runtime.run(move || runner.advance()).await.map_err(Halt::from)??;
                 if more {

@@ -16,7 +16,6 @@ use super::shared::Shared;
 use crate::error::OpenError;
 use crate::fold::{Context, Fold};
 use crate::layout::Builds;
-use crate::pages::Pages;
 
 /// How long a projection may take to finish its batch at shutdown.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(10);
@@ -32,7 +31,6 @@ pub(super) struct Running {
     /// Most records in one batch.
     pub(super) batch: u64,
     pub(super) supervisor: ActorRef<SupervisorMessage>,
-    pages: Arc<Pages>,
     projections: RwLock<BTreeMap<String, Arc<Shared>>>,
     /// Starts so far: what the supervisor knows by a name is never taken for its successor.
     starts: AtomicU64,
@@ -48,8 +46,7 @@ impl Running {
         supervisor: ActorRef<SupervisorMessage>,
     ) -> Self {
         let (projections, starts) = (RwLock::default(), AtomicU64::new(0));
-        let pages = Arc::new(Pages::new(log.clone()));
-        Self { table, log, runtime, context, batch, supervisor, pages, projections, starts }
+        Self { table, log, runtime, context, batch, supervisor, projections, starts }
     }
 
     /// Every projection, by name.
@@ -81,10 +78,10 @@ impl Running {
             let mut all = self.projections.write().unwrap_or_else(PoisonError::into_inner);
             all.insert(name.clone(), shared.clone());
         }
-        let (source, context) = (self.pages.clone(), self.context.clone());
+        let (source, context) = (Arc::new(self.log.clone()), self.context.clone());
         let runner = Arc::new(Runner::new(shared.clone(), source, context, self.batch));
-        let (pages, runtime) = (self.pages.clone(), self.runtime.clone());
-        let projector = Projector { runner, pages, runtime };
+        let (log, runtime) = (self.log.clone(), self.runtime.clone());
+        let projector = Projector { runner, log, runtime };
         let start: Start = Arc::new(move |supervisor| {
             let projector = projector.clone();
             Box::pin(async move {
