@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::address::{MAX_URL_BYTES, origin_of};
-use crate::canonical::{self, CanonicalError};
+use crate::canonical::{self, CanonicalError, Without};
 use crate::cid::Cid;
 use crate::order::Order;
 
@@ -105,17 +105,13 @@ impl Activity {
         }
         check_shape(&document)?;
         let actor = actor_of(&document).unwrap_or_default();
-        let mut hashed = document.clone();
-        hashed.remove("proof");
-        hashed.remove("id");
-        let without_id = cid_of(&hashed)?;
+        let without_id = cid_of(Without::new(&document, &["proof", "id"]))?;
         let certifies_itself = origin_of(actor)
             .is_some_and(|origin| id == format!("{origin}/activities/{without_id}"));
         let cid = if certifies_itself {
             without_id
         } else {
-            hashed.insert("id".into(), Value::String(id));
-            cid_of(&hashed)?
+            cid_of(Without::new(&document, &["proof"]))?
         };
         Ok(Self { document, cid, certifies_itself, erased: false })
     }
@@ -126,7 +122,7 @@ impl Activity {
         content.remove("proof");
         remove_linked_data_signature(&mut content);
         check_shape(&content)?;
-        let cid = cid_of(&content)?;
+        let cid = cid_of(Without::new(&content, &[]))?;
         let origin = origin_of(actor_of(&content).unwrap_or_default())
             .ok_or(ActivityError::Member("actor", "must be an http or https URL"))?;
         content.insert("id".into(), Value::String(format!("{origin}/activities/{cid}")));
@@ -162,12 +158,9 @@ impl Activity {
 
     /// The form in which the activity is stored.
     pub fn to_body(&self) -> Result<Body, ActivityError> {
-        let mut hashed = self.document.clone();
-        let proof = hashed.remove("proof").map(|proof| proof.to_string());
-        if self.certifies_itself {
-            hashed.remove("id");
-        }
-        let block = canonical::to_dag_cbor(&Value::Object(hashed))?;
+        let proof = self.proof().map(ToString::to_string);
+        let apart: &[&str] = if self.certifies_itself { &["proof", "id"] } else { &["proof"] };
+        let block = canonical::members_to_dag_cbor(Without::new(&self.document, apart))?;
         let erased = self.erased.then_some(self.cid);
         Ok(Body { block, certifies_itself: self.certifies_itself, proof, erased })
     }
@@ -437,6 +430,6 @@ fn check_shape(members: &Map<String, Value>) -> Result<(), ActivityError> {
     Ok(())
 }
 
-fn cid_of(members: &Map<String, Value>) -> Result<Cid, CanonicalError> {
-    Cid::of(&Value::Object(members.clone()))
+fn cid_of(members: Without<'_>) -> Result<Cid, CanonicalError> {
+    Ok(Cid::of_block(&canonical::members_to_dag_cbor(members)?))
 }

@@ -43,10 +43,12 @@ pub(super) fn continues(batch: &Batch, known: &impl Known) -> Result<(), StoreEr
             ));
         }
         next.insert(stream, expected + 1);
-        if !places.insert((stream, cid)) || known.is_in(stream, cid)? {
+        let held = known.holds(cid)?;
+        // No stream has a body that the log does not hold.
+        if !places.insert((stream, cid)) || (held && known.is_in(stream, cid)?) {
             return refuse(format!("{stream} has {cid} already"));
         }
-        let new = !known.holds(cid)? && begun.insert(cid);
+        let new = !held && begun.insert(cid);
         if entry.first != new {
             return refuse(format!("entry {next_global} is not the first one of {cid}, or is"));
         }

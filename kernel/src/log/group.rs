@@ -177,7 +177,9 @@ impl<'a> Group<'a> {
         let mut missing = Vec::new();
         let mut seen = HashSet::new();
         for stream in streams {
-            if seen.insert(stream.clone()) && !self.has(&stream, &cid)? {
+            // No stream has a body that the log does not hold.
+            let new = known.is_none() || !self.has(&stream, &cid)?;
+            if seen.insert(stream.clone()) && new {
                 missing.push(stream);
             }
         }

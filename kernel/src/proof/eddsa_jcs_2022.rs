@@ -4,12 +4,13 @@
 
 use jiff::Timestamp;
 use multibase::Base;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::suites::Suite;
 use super::{ProofError, SignOptions};
-use crate::canonical::{self, CanonicalError};
+use crate::canonical::{self, CanonicalError, Without};
 use crate::keys::{Algorithm, KeyError, PublicKey, SecretKey};
 use crate::runtime::Random;
 
@@ -38,7 +39,7 @@ pub(super) fn sign(
     proof.insert("verificationMethod".into(), text(options.verification_method));
     proof.insert("proofPurpose".into(), text("assertionMethod"));
     proof.insert("created".into(), Value::String(whole_seconds(options.created).to_string()));
-    let message = [hash(proof.clone())?, hash(without(document, "proof"))?].concat();
+    let message = [hash(&proof)?, hash(&Without::new(document, &["proof"]))?].concat();
     let signature = key.sign(&message, random)?;
     let value = multibase::encode(Base::Base58Btc, signature);
     proof.insert("proofValue".into(), Value::String(value));
@@ -66,18 +67,21 @@ impl Suite for EddsaJcs2022 {
             return Err(ProofError::WrongKey(key.algorithm()));
         }
         let signature = signature_of(proof)?;
-        let options = without(proof, "proofValue");
-        let document = without(document, "proof");
-        let own = document.get("@context").cloned();
-        if let Some(sent) = options.get("@context").cloned() {
-            if !items(own.as_ref()).starts_with(items(Some(&sent))) {
+        let options = Without::new(proof, &["proofValue"]);
+        let unproved = Without::new(document, &["proof"]);
+        let own = document.get("@context");
+        if let Some(sent) = proof.get("@context") {
+            if !items(own).starts_with(items(Some(sent))) {
                 return Err(ProofError::Context);
             }
-            return check(options, with_context(document, sent), key, &signature);
+            if own == Some(sent) {
+                return check(&options, &unproved, key, &signature);
+            }
+            return check(&options, &with_context(document, "proof", sent), key, &signature);
         }
-        match (check(options.clone(), document.clone(), key, &signature), own) {
+        match (check(&options, &unproved, key, &signature), own) {
             (Err(ProofError::Invalid), Some(own)) => {
-                check(with_context(options, own), document, key, &signature)
+                check(&with_context(proof, "proofValue", own), &unproved, key, &signature)
             }
             (verdict, _) => verdict,
         }
@@ -85,8 +89,8 @@ impl Suite for EddsaJcs2022 {
 }
 
 fn check(
-    options: Map<String, Value>,
-    document: Map<String, Value>,
+    options: &impl Serialize,
+    document: &impl Serialize,
     key: &PublicKey,
     signature: &[u8],
 ) -> Result<(), ProofError> {
@@ -96,8 +100,8 @@ fn check(
     })
 }
 
-fn hash(members: Map<String, Value>) -> Result<[u8; 32], CanonicalError> {
-    Ok(Sha256::digest(canonical::to_jcs(&Value::Object(members))?).into())
+fn hash(members: &impl Serialize) -> Result<[u8; 32], CanonicalError> {
+    Ok(Sha256::digest(canonical::to_jcs(members)?).into())
 }
 
 fn signature_of(proof: &Map<String, Value>) -> Result<Vec<u8>, ProofError> {
@@ -120,15 +124,16 @@ fn items(context: Option<&Value>) -> &[Value] {
     }
 }
 
-fn with_context(mut members: Map<String, Value>, context: Value) -> Map<String, Value> {
-    members.insert("@context".into(), context);
+/// Members without one of them, and with another context.
+fn with_context(
+    members: &Map<String, Value>,
+    without: &str,
+    context: &Value,
+) -> Map<String, Value> {
+    let mut members = members.clone();
+    members.remove(without);
+    members.insert("@context".into(), context.clone());
     members
-}
-
-fn without(members: &Map<String, Value>, name: &str) -> Map<String, Value> {
-    let mut rest = members.clone();
-    rest.remove(name);
-    rest
 }
 
 /// Verifiers disagree on how fractions of a second are written, so none are.

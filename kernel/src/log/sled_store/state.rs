@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde_json::Value;
 
 use super::rows::Rows;
+use crate::canonical;
 use crate::log::store::StoreError;
 use crate::state::{StateError, StateView, Writes, scan_over};
 
@@ -103,5 +104,5 @@ pub(super) fn place(key: &str) -> Vec<u8> {
 }
 
 pub(super) fn encode(value: &Value) -> Result<Vec<u8>, StoreError> {
-    serde_ipld_dagcbor::to_vec(value).map_err(|e| StoreError::Io(e.to_string()))
+    canonical::to_dag_cbor(value).map_err(|e| StoreError::Io(e.to_string()))
 }
