@@ -116,7 +116,8 @@ fn encode_number(number: &Number, block: &mut Vec<u8>) -> Result<(), CanonicalEr
         let float = number.as_f64().filter(|float| float.is_finite());
         let float = float.ok_or_else(|| CanonicalError::Encode(format!("the number {number}")))?;
         block.push(0xfb);
-        block.extend_from_slice(&float.to_be_bytes());
+        // There is one zero.
+        block.extend_from_slice(&(float + 0.0).to_be_bytes());
     }
     Ok(())
 }
