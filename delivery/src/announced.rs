@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fedsx_genesis::fold::GRAPH;
-use fedsx_genesis::follower::{Acted, Follower};
+use fedsx_genesis::follower::Follower;
 use fedsx_genesis::graph::{Graph, Relation};
 use fedsx_genesis::records::ACTIVITY_FETCHED;
 use fedsx_genesis::rules::is_public;
@@ -133,16 +133,14 @@ impl Follower for Announced {
         "announced"
     }
 
-    async fn act(&self, records: &[Record], _: bool) -> Result<Acted, Refusal> {
-        for record in records {
-            let Some((url, cid)) = self.wanted(record)? else { continue };
-            let Ok(permit) = self.permits.clone().acquire_owned().await else { continue };
-            let this = self.clone();
-            tokio::spawn(async move {
-                this.see_to(url, cid).await;
-                drop(permit);
-            });
-        }
-        Ok(Acted::Done)
+    async fn act(&self, record: &Record) -> Result<(), Refusal> {
+        let Some((url, cid)) = self.wanted(record)? else { return Ok(()) };
+        let Ok(permit) = self.permits.clone().acquire_owned().await else { return Ok(()) };
+        let this = self.clone();
+        tokio::spawn(async move {
+            this.see_to(url, cid).await;
+            drop(permit);
+        });
+        Ok(())
     }
 }

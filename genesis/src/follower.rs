@@ -24,13 +24,25 @@ pub trait Follower: Send + Sync + 'static {
     /// The name, which is also that of the cursor in the ledgers.
     fn name(&self) -> &'static str;
 
-    /// Acts on records, which follow each other in the log; `more` tells whether others follow at
-    /// once.
+    /// Acts on one record, in the order of the log.
     ///
     /// # Errors
     /// What passes, such as full queues: the actor is started again, after the last records with
-    /// which something was done.
-    async fn act(&self, records: &[Record], more: bool) -> Result<Acted, Refusal>;
+    /// which everything was done.
+    async fn act(&self, record: &Record) -> Result<(), Refusal>;
+
+    /// Acts on records that follow each other; on one after the other, where a follower does not
+    /// say otherwise. `more` tells whether others come at once.
+    ///
+    /// # Errors
+    /// As [`Follower::act`].
+    async fn act_on(&self, records: &[Record], more: bool) -> Result<Acted, Refusal> {
+        let _ = more;
+        for record in records {
+            self.act(record).await?;
+        }
+        Ok(Acted::Done)
+    }
 }
 
 /// How far a follower has come with the records that it was given.
@@ -117,7 +129,7 @@ impl Following {
         };
         let more = records.len() == BATCH;
         given.0 = last;
-        if self.follower.act(&records, more).await? == Acted::Gathered {
+        if self.follower.act_on(&records, more).await? == Acted::Gathered {
             return Ok(more);
         }
         let write = (self.place(), Some(last.to_be_bytes().to_vec()));

@@ -16,7 +16,7 @@ use fedsx_kernel::{Kernel, Publish};
 use ractor::ActorRef;
 use tokio::sync::watch;
 
-use crate::follower::{Acted, Follower, follow, passes};
+use crate::follower::{Follower, follow, passes};
 
 /// Starts the actor that answers.
 pub async fn start(
@@ -79,16 +79,7 @@ impl Follower for Reactor {
         "reactions"
     }
 
-    async fn act(&self, records: &[Record], _: bool) -> Result<Acted, Refusal> {
-        for record in records {
-            self.answer(record).await?;
-        }
-        Ok(Acted::Done)
-    }
-}
-
-impl Reactor {
-    async fn answer(&self, record: &Record) -> Result<(), Refusal> {
+    async fn act(&self, record: &Record) -> Result<(), Refusal> {
         self.bury(record).await?;
         for answer in self.answers(record)? {
             match self.kernel.publish(answer).await {

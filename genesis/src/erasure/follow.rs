@@ -100,7 +100,11 @@ impl Follower for Deletions {
         "erasure"
     }
 
-    async fn act(&self, records: &[Record], more: bool) -> Result<Acted, Refusal> {
+    async fn act(&self, record: &Record) -> Result<(), Refusal> {
+        self.act_on(std::slice::from_ref(record), false).await.map(|_| ())
+    }
+
+    async fn act_on(&self, records: &[Record], more: bool) -> Result<Acted, Refusal> {
         let objects = {
             let mut wished = self.gather(records);
             if wished.is_empty() {

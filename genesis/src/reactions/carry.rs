@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use crate::fold::GRAPH;
-use crate::follower::{Acted, Follower, follow, passes};
+use crate::follower::{Follower, follow, passes};
 use crate::graph::{Graph, Relation};
 use crate::moves;
 use crate::records::MOVE_CONFIRMED;
@@ -125,16 +125,7 @@ impl Follower for Carrier {
         "moves"
     }
 
-    async fn act(&self, records: &[Record], _: bool) -> Result<Acted, Refusal> {
-        for record in records {
-            self.carry_over(record).await?;
-        }
-        Ok(Acted::Done)
-    }
-}
-
-impl Carrier {
-    async fn carry_over(&self, record: &Record) -> Result<(), Refusal> {
+    async fn act(&self, record: &Record) -> Result<(), Refusal> {
         let Some(moved) = read(record) else { return Ok(()) };
         let base = &self.kernel.options().base;
         let mut after: Option<String> = None;

@@ -26,7 +26,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use crate::definition::Kind;
-use crate::follower::{Acted, Follower, follow, passes};
+use crate::follower::{Follower, follow, passes};
 use crate::published::{Seen, Subscription, Trigger, may_redefine};
 use crate::registry::{self, InForce};
 use crate::rules::is_public;
@@ -331,16 +331,7 @@ impl Follower for Triggers {
         "triggers"
     }
 
-    async fn act(&self, records: &[Record], _: bool) -> Result<Acted, Refusal> {
-        for record in records {
-            self.react(record).await?;
-        }
-        Ok(Acted::Done)
-    }
-}
-
-impl Triggers {
-    async fn react(&self, record: &Record) -> Result<(), Refusal> {
+    async fn act(&self, record: &Record) -> Result<(), Refusal> {
         for active in self.candidates(record)? {
             let outcome = self.set_off(&active, record).await?;
             if let Outcome::Failed(reason) = &outcome {
