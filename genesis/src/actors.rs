@@ -49,9 +49,17 @@ pub fn actor(state: &dyn StateView, id: &str) -> Result<Option<ActorState>, Stat
     state::get_as(state, &key(&["actor", id]))
 }
 
+/// Whether an actor was deleted; `None` where it is unknown. Each append asks, so the keys are not
+/// read for it.
+pub fn deleted(state: &dyn StateView, id: &str) -> Result<Option<bool>, StateError> {
+    let held = state.get(&key(&["actor", id]))?;
+    Ok(held.map(|held| held.get("deleted").and_then(Value::as_bool).unwrap_or(false)))
+}
+
 /// The newest document of an actor.
 pub fn document(state: &dyn StateView, id: &str) -> Result<Option<Value>, StateError> {
-    Ok(actor(state, id)?.map(|actor| actor.document))
+    let held = state.get(&key(&["actor", id]))?;
+    Ok(held.map(|mut held| held.get_mut("document").map(Value::take).unwrap_or_default()))
 }
 
 /// Actors that live at a base, in the order of their names: up to `limit` after the name `after`.

@@ -175,15 +175,16 @@ pub(super) fn local_recipients(
     let (mut names, mut seen) = (Vec::new(), HashSet::new());
     let mut add = |id: &str| -> Result<(), StateError> {
         let Some(name) = base.name_of(id).filter(|_| id != author) else { return Ok(()) };
-        let lives = actors::actor(state, id)?.is_some_and(|actor| !actor.deleted);
+        let lives = actors::deleted(state, id)? == Some(false);
         if lives && !blocks(state, id, author)? && seen.insert(name.clone()) {
             names.push(name);
         }
         Ok(())
     };
     let mut to_followers = false;
-    let known = actors::actor(state, author)?;
-    let followers_of_author = known.as_ref().and_then(|actor| actor.followers());
+    let known = actors::document(state, author)?;
+    let followers_of_author =
+        known.as_ref().and_then(|document| document.get("followers")).and_then(Value::as_str);
     for id in activity.audience().into_iter().chain(hidden.iter().map(String::as_str)) {
         if is_public(id) || Some(id) == followers_of_author {
             to_followers = true;

@@ -56,8 +56,8 @@ impl GenesisRules {
 /// Only an actor that lives publishes; only its own `Create` comes before.
 fn author_lives(state: &dyn StateView, activity: &Activity) -> Result<(), Refusal> {
     let creates_itself = activity.kind() == "Create" && actor_keys::concerns_author(activity);
-    match actors::actor(state, activity.actor())? {
-        Some(actor) if actor.deleted => {
+    match actors::deleted(state, activity.actor())? {
+        Some(true) => {
             Err(Refusal::new(Problem::ActorGone, format!("{} was deleted", activity.actor())))
         }
         Some(_) if creates_itself => {
