@@ -161,7 +161,8 @@ fn lives_together(arguments: &[&str], mark: &'static str) {
     let inbox = node.inbox("alice");
     assert!(kinds(&inbox).contains(&"Undo"), "{inbox:?}");
     node.stop();
-    verify(node.data());
+    let ended = verify(node.data());
+    assert_eq!(ended.code, Some(0), "{}", ended.all());
 }
 
 #[test]

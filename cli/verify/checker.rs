@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use fedsx_genesis::GenesisRules;
+use fedsx_genesis::records::ACTOR_FETCHED;
 use fedsx_kernel::activity::Body;
+use fedsx_kernel::keys::KeyHistory;
 use fedsx_kernel::log::{BODY_ERASED, Entry, LogStore, Record, Stream, Table};
 use fedsx_kernel::merkle::TreeChecks;
 use fedsx_kernel::rules::Rules as _;
 use fedsx_kernel::state::{MemoryState, Overlay};
 use fedsx_kernel::{Activity, Base, Cid};
 
-use super::proofs::{Outcome, Proofs};
+use super::proofs::{KEPT_ACTORS, Outcome, Proofs};
 use super::{Counts, PAGE};
 
 /// Checks entries in the order of the log.
@@ -24,6 +26,8 @@ pub(super) struct Checker<'a> {
     lengths: HashMap<Stream, u64>,
     trees: TreeChecks<'a>,
     state: MemoryState,
+    /// The keys of authors elsewhere, as they were known up to here.
+    keys: HashMap<String, Arc<KeyHistory>>,
     erasures: Erasures,
     counts: Counts,
 }
@@ -44,6 +48,7 @@ impl<'a> Checker<'a> {
             lengths: HashMap::new(),
             trees: TreeChecks::new(ledgers),
             state: MemoryState::default(),
+            keys: HashMap::new(),
             erasures: Erasures::default(),
             counts: Counts::default(),
         }
@@ -83,6 +88,12 @@ impl<'a> Checker<'a> {
         self.rules.fold(&mut overlay, &record)?;
         let writes = overlay.into_writes();
         self.state.commit(writes);
+        // Whose keys this may have changed.
+        let (activity, fetched) = (&record.activity, record.activity.kind() == ACTOR_FETCHED);
+        let changed = activity.object_id().filter(|id| fetched || *id == activity.actor());
+        if let Some(changed) = changed {
+            self.keys.remove(changed);
+        }
         Ok(record)
     }
 
@@ -146,7 +157,20 @@ impl<'a> Checker<'a> {
             return Ok(());
         }
         self.counts.verified += 1;
-        self.proofs.check(entry.global_seq, place, activity)
+        let then = if own { None } else { Some(self.keys_of(activity.actor())?) };
+        self.proofs.check(entry.global_seq, place, activity, then)
+    }
+
+    fn keys_of(&mut self, actor: &str) -> Result<Arc<KeyHistory>> {
+        if let Some(keys) = self.keys.get(actor) {
+            return Ok(keys.clone());
+        }
+        if self.keys.len() >= KEPT_ACTORS {
+            self.keys.clear();
+        }
+        let keys = Arc::new(self.rules.keys(&self.state, actor)?.unwrap_or_default());
+        self.keys.insert(actor.to_owned(), keys.clone());
+        Ok(keys)
     }
 
     fn streams(&mut self) -> Result<()> {

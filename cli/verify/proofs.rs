@@ -21,13 +21,14 @@ const MAX_THREADS: usize = 16;
 /// Activities that wait for each thread.
 const QUEUE: usize = 64;
 /// Actors whose keys a thread keeps.
-const KEPT_ACTORS: usize = 4096;
+pub(super) const KEPT_ACTORS: usize = 4096;
 
 /// An activity, and where it stands.
 struct Job {
     global_seq: u64,
     place: String,
     activity: Arc<Activity>,
+    then: Option<Arc<KeyHistory>>,
 }
 
 /// What is wrong first.
@@ -41,7 +42,8 @@ pub(super) struct Proofs<'a> {
 }
 
 /// What a proof is checked with. The newest history holds every key with its interval: what the
-/// log knew when an activity came may lack a key that was learnt later.
+/// log knew when an activity came may lack a key that was learnt later. It lacks a key whose id its
+/// owner, elsewhere, gave to another one later; that is among what was known then.
 #[derive(Clone)]
 struct Checks<'a> {
     store: &'a dyn LogStore,
@@ -77,18 +79,20 @@ impl<'a> Proofs<'a> {
         Ok(Self { jobs, failed, checks })
     }
 
-    /// Lets a proof be checked; where everybody is busy, it is checked here.
+    /// Lets a proof be checked; where everybody is busy, it is checked here. `then` are the keys of
+    /// an author elsewhere as the log knew them before this entry.
     pub(super) fn check(
         &mut self,
         global_seq: u64,
         place: &str,
         activity: &Arc<Activity>,
+        then: Option<Arc<KeyHistory>>,
     ) -> Result<()> {
-        let job = Job { global_seq, place: place.to_owned(), activity: activity.clone() };
+        let job = Job { global_seq, place: place.to_owned(), activity: activity.clone(), then };
         match self.jobs.try_send(job) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
-                self.checks.check(&job.activity)
+                self.checks.check(&job)
             }
         }
     }
@@ -121,7 +125,7 @@ fn work(receive: &Mutex<Receiver<Job>>, failed: &Failed, checks: &mut Checks<'_>
     loop {
         // Whoever waits holds the lock: the others wait for it in turn.
         let Ok(job) = lock(receive).recv() else { return };
-        let Err(error) = checks.check(&job.activity) else { continue };
+        let Err(error) = checks.check(&job) else { continue };
         let mut failed = lock(failed);
         if failed.as_ref().is_none_or(|(first, _)| job.global_seq < *first) {
             *failed = Some((job.global_seq, anyhow!(error).context(job.place)));
@@ -130,9 +134,8 @@ fn work(receive: &Mutex<Receiver<Job>>, failed: &Failed, checks: &mut Checks<'_>
 }
 
 impl Checks<'_> {
-    fn check(&mut self, activity: &Activity) -> Result<()> {
-        let head = proof::head(activity.document())?.context("it has no proof")?;
-        let actor = activity.actor();
+    fn check(&mut self, job: &Job) -> Result<()> {
+        let actor = job.activity.actor();
         if !self.keys.contains_key(actor) {
             if self.keys.len() >= KEPT_ACTORS {
                 self.keys.clear();
@@ -144,6 +147,15 @@ impl Checks<'_> {
             self.keys.insert(actor.to_owned(), keys);
         }
         let keys = self.keys.get(actor).context("keys that were just found")?;
+        let newest = self.holds(&job.activity, keys);
+        match &job.then {
+            Some(then) if newest.is_err() => self.holds(&job.activity, then).or(newest),
+            _ => newest,
+        }
+    }
+
+    fn holds(&self, activity: &Activity, keys: &KeyHistory) -> Result<()> {
+        let head = proof::head(activity.document())?.context("it has no proof")?;
         let key = self.rules.signer(keys, &head.verification_method, activity)?;
         Ok(self.suites.verify(activity.document(), &key.public()?)?)
     }

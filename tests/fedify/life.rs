@@ -195,7 +195,8 @@ fn lives_together(knock: &str, mark: &'static str) {
         _ => story.sent_by("cavage", "signature: draft-cavage, RSA"),
     }
     story.node.stop();
-    verify(story.node.data());
+    let ended = verify(story.node.data());
+    assert_eq!(ended.code, Some(0), "{}", ended.all());
 }
 
 #[test]

@@ -201,7 +201,8 @@ fn a_rotation_is_picked_up_by_either_side() {
     fedify.receives(&after.id);
     shows.out("key rotation");
     node.stop();
-    verify(node.data());
+    let ended = verify(node.data());
+    assert_eq!(ended.code, Some(0), "{}", ended.all());
 }
 
 /// Fedify gives documents to signed requests only, and reads what is for its actor's eyes alone.
