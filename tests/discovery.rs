@@ -35,6 +35,10 @@ fn local_actors_are_found() {
     assert_eq!(jrd["subject"], account, "the subject is the account");
     assert_eq!(self_link(&jrd), alice, "the self link is the actor");
     assert_eq!(answer.header("access-control-allow-origin"), "*", "RFC 7033, section 5");
+    // The way back, in the actor document (FEP-2c59).
+    let document = client.get("/actors/alice").expect(200, "the actor").json();
+    assert_eq!(format!("acct:{}", document["webfinger"].as_str().unwrap_or_default()), account);
+    assert!(document["@context"].to_string().contains("socialweb/webfinger#webfinger"));
     let by_url = client.get(&webfinger(&alice)).expect(200, "the actor's URL").json();
     assert_eq!(self_link(&by_url), alice, "a URL leads to itself");
     let escaped = account.replace(':', "%3A").replace('@', "%40");
@@ -64,12 +68,27 @@ fn an_instance_describes_itself() {
     let link = listing["links"].as_array().expect("links").iter();
     let href = link.filter_map(|link| link["href"].as_str()).find(|href| href.ends_with("/2.1"));
     let info = client.get(href.expect("a link to 2.1")).expect(200, "nodeinfo 2.1").json();
+    let links = listing["links"].as_array().expect("links");
+    let application = links
+        .iter()
+        .find(|link| link["rel"] == "https://www.w3.org/ns/activitystreams#Application");
+    assert_eq!(application.expect("a link (FEP-2677)")["href"], node.actor("instance"));
     assert_eq!(info["software"]["name"], "fedsx");
     assert_eq!(info["version"], "2.1");
     assert_eq!(info["protocols"], json!(["activitypub"]));
-    let meta = client.get("/.well-known/host-meta").expect(200, "host-meta");
+    let meta = client.get_as("/.well-known/host-meta", "*/*").expect(200, "host-meta");
     assert_eq!(meta.media_type(), "application/xrd+xml");
     assert!(meta.text().contains("/.well-known/webfinger?resource={uri}"), "{}", meta.text());
+    for (path, accept) in [
+        ("/.well-known/host-meta.json", "*/*"),
+        ("/.well-known/host-meta", "application/json"),
+        ("/.well-known/host-meta", "application/jrd+json, */*;q=0.5"),
+    ] {
+        let meta = client.get_as(path, accept).expect(200, "host-meta as JSON");
+        assert_eq!(meta.media_type(), "application/json", "{path} {accept}");
+        let template = format!("{}/.well-known/webfinger?resource={{uri}}", node.base);
+        assert_eq!(meta.json()["links"][0]["template"], template);
+    }
     let capabilities =
         client.get("/.well-known/sx-capabilities").expect(200, "capabilities").json();
     for member in ["software", "version", "genesis", "codecs", "suites", "definitions"] {

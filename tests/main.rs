@@ -36,6 +36,7 @@ mod durability;
 mod erasure;
 mod fedify;
 mod follow_lifecycle;
+mod follower_sync;
 mod format_fixtures;
 mod gap_healing;
 mod hostile;

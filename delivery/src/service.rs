@@ -21,6 +21,7 @@ use crate::gaps::Healers;
 use crate::index::{self, Index};
 use crate::ledger::{Attempt, Ledger, Schemes, Signing, StatusKind};
 use crate::peer::{Context, Peers};
+use crate::synchronization::{Statement, Synchronizer};
 
 /// Configuration of delivery.
 #[derive(Clone, Debug)]
@@ -58,6 +59,8 @@ pub struct Options {
     pub heal_askers: usize,
     /// Authors whose holes may be fetched at the same time.
     pub heals: usize,
+    /// The least time between two fetches of what an actor elsewhere knows of its followers here.
+    pub synchronise_pause: Duration,
 }
 
 impl Options {
@@ -94,6 +97,7 @@ impl Default for Options {
             heal_pages: 20,
             heal_askers: 4,
             heals: 4,
+            synchronise_pause: minutes(10),
         }
     }
 }
@@ -237,6 +241,7 @@ pub struct Delivery {
     peers: Peers,
     backfills: Backfills,
     healers: Healers,
+    synchronizer: Synchronizer,
 }
 
 impl Delivery {
@@ -262,6 +267,8 @@ impl Delivery {
             client.clone(),
             options.clone(),
         );
+        let synchronizer =
+            Synchronizer::new(kernel.clone(), discovery.clone(), client.clone(), &options);
         let healers =
             Healers::new(kernel.clone(), ledger.clone(), discovery, client, options.clone());
         peers.resume().await?;
@@ -277,13 +284,19 @@ impl Delivery {
             options,
         )
         .await?;
-        Ok(Self { kernel, ledger, index, peers, backfills, healers })
+        Ok(Self { kernel, ledger, index, peers, backfills, healers, synchronizer })
     }
 
     /// Tells the queues that a peer was heard of, so that one that was given up is tried again.
     /// Cheap; call it for every verified request of the peer (an origin).
     pub fn contact(&self, peer: &str) {
         self.peers.contact(peer);
+    }
+
+    /// An actor elsewhere says who follows it here; call it only for a request whose signature by
+    /// that actor held. What is to be done is done by and by.
+    pub fn heard_of_followers(&self, actor: &str, statement: Statement) {
+        self.synchronizer.heard(actor.to_owned(), statement);
     }
 
     #[cfg(test)]

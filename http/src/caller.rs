@@ -88,8 +88,8 @@ fn usable(key: &fedsx_kernel::keys::Key) -> bool {
 /// authorized fetch, "anyone" is an error too.
 ///
 /// # Errors
-/// `invalid-token`, `invalid-signature`, `unknown-key`; `blocked` where this instance, or the actor
-/// below whose address the request reads, blocks who asks.
+/// `invalid-token`, `invalid-signature`, `unknown-key`; `blocked` where this instance or, with
+/// authorized fetch, the actor below whose address the request reads, blocks who asks.
 pub(crate) async fn of_read(
     app: &App,
     method: &Method,
@@ -140,13 +140,7 @@ async fn asking(
     else {
         return Ok(Caller::Anyone);
     };
-    // A key is named by its actor's id and a fragment, or by a path below the actor.
-    let actor = match claim.key_id.split_once('#') {
-        Some((actor, _)) => actor.to_owned(),
-        None => {
-            claim.key_id.rsplit_once('/').map_or(claim.key_id.as_str(), |(id, _)| id).to_owned()
-        }
-    };
+    let actor = owner_of(&claim.key_id).to_owned();
     let (rules, state) = (app.kernel().rules(), app.kernel().log().state());
     // Nothing is fetched for whom the instance blocks.
     rules.sender(state, &actor, None)?;
@@ -156,8 +150,11 @@ async fn asking(
         if let Some(key) = keys.find(&claim.key_id).filter(|key| usable(key)) {
             let public = key.public().map_err(|e| bad(&e))?;
             claim.verify(&public).map_err(|e| bad(&e))?;
-            rules.sender(state, &actor, owner(app, uri.path()).as_deref())?;
-            return Ok(Caller::Peer(actor));
+            let caller = Caller::Peer(actor);
+            if let Some(owner) = owner(app, uri.path()) {
+                not_blocked(app, &caller, &owner)?;
+            }
+            return Ok(caller);
         }
         if refreshed {
             return Err(Refusal::new(
@@ -171,16 +168,26 @@ async fn asking(
     }
 }
 
+/// The actor that a key id names: a key is named by its actor's id and a fragment, or by a path
+/// below the actor.
+pub(crate) fn owner_of(key_id: &str) -> &str {
+    match key_id.split_once('#') {
+        Some((actor, _)) => actor,
+        None => key_id.rsplit_once('/').map_or(key_id, |(actor, _)| actor),
+    }
+}
+
 /// The actor of ours below whose address a path lies.
 fn owner(app: &App, path: &str) -> Option<String> {
     let name = path.strip_prefix("/actors/")?.split('/').next()?;
     Some(app.base().actor(&name.parse().ok()?))
 }
 
-/// Refuses who the author of what is read blocks.
+/// Refuses, with authorized fetch, whom the author of what is read blocks. Without it, whoever is
+/// blocked could read the same without a signature.
 pub(crate) fn not_blocked(app: &App, caller: &Caller, author: &str) -> Result<(), Refusal> {
     match caller {
-        Caller::Peer(actor) => {
+        Caller::Peer(actor) if app.parts.options.authorized_fetch => {
             app.kernel().rules().sender(app.kernel().log().state(), actor, Some(author))
         }
         _ => Ok(()),

@@ -13,7 +13,7 @@ struct Kept<V> {
 }
 
 /// A bounded cache whose entries expire by the injected clock.
-pub(super) struct Memory<V: Clone + Send + Sync + 'static> {
+pub(crate) struct Memory<V: Clone + Send + Sync + 'static> {
     cache: Cache<String, Kept<V>>,
     clock: Arc<dyn Clock>,
     ttl: Duration,

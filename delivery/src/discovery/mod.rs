@@ -30,7 +30,7 @@ use crate::client::{Client, ClientError};
 use crate::webfinger::{self, Account, LookupError};
 use flights::Flights;
 use lifetime::Bounds;
-use memory::Memory;
+pub(crate) use memory::Memory;
 
 pub use crate::client::budgeted;
 pub use sign::{KeySigner, SignerError};

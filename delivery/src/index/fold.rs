@@ -33,6 +33,8 @@ pub(super) struct Folded {
     pub holes: BTreeSet<String>,
     /// What is queued for a peer, at which position, and was erased.
     pub erased: Vec<(String, u64)>,
+    /// Local actors and origins between which a Follow began or ended.
+    pub followers: Vec<(String, String)>,
 }
 
 /// The cursor, after making the ledger fit a log that was cut back.
@@ -62,6 +64,7 @@ pub(super) fn batch(folding: &Folding) -> Result<Folded, FoldError> {
         arrivals: BTreeMap::new(),
         holes: BTreeSet::new(),
         erased: Vec::new(),
+        followers: Vec::new(),
     };
     for record in records.iter() {
         let seq = record.entry.global_seq;
@@ -71,7 +74,8 @@ pub(super) fn batch(folding: &Folding) -> Result<Folded, FoldError> {
             break;
         }
     }
-    let Batch { state, mut writes, mut peers, jobs, arrivals, holes, erased, .. } = batch;
+    let Batch { state, mut writes, mut peers, jobs, arrivals, holes, erased, followers, .. } =
+        batch;
     for (author, arrivals) in &arrivals {
         match arrivals {
             Some(arrivals) => writes.arrivals(author, arrivals)?,
@@ -87,7 +91,7 @@ pub(super) fn batch(folding: &Folding) -> Result<Folded, FoldError> {
     peers.sort_unstable();
     peers.dedup();
     let jobs = jobs.into_values().collect();
-    Ok(Folded { seq: cursor.seq, peers, jobs, holes, erased })
+    Ok(Folded { seq: cursor.seq, peers, jobs, holes, erased, followers })
 }
 
 struct Batch<'a> {
@@ -101,6 +105,8 @@ struct Batch<'a> {
     arrivals: BTreeMap<String, Option<Arrivals>>,
     holes: BTreeSet<String>,
     erased: Vec<(String, u64)>,
+    /// Local actors and origins between which a Follow began or ended.
+    followers: Vec<(String, String)>,
 }
 
 impl Batch<'_> {
@@ -126,6 +132,7 @@ impl Batch<'_> {
             }
             for change in &changes {
                 self.left(change)?;
+                self.counted(change);
             }
             self.arrived(record)?;
         }
@@ -133,6 +140,17 @@ impl Batch<'_> {
             self.queue(record, judges)?;
         }
         Ok(())
+    }
+
+    /// Notes whose followers on which instance changed.
+    fn counted(&mut self, change: &Change) {
+        let counts = [change.before, change.after].contains(&Relation::Accepted);
+        if counts
+            && self.base().is_local(&change.followed)
+            && let Some(origin) = origin_of(&change.follower)
+        {
+            self.followers.push((change.followed.clone(), origin));
+        }
     }
 
     /// What the ledger keeps of an activity must not tell what was erased of it.

@@ -138,6 +138,9 @@ impl Actor for Indexer {
             let folding = self.folding.clone();
             let _turn = self.folding.kernel.log().turn(*seq).await;
             let folded = self.folding.kernel.runtime().run(move || fold::batch(&folding)).await??;
+            for (actor, origin) in &folded.followers {
+                self.peers.followers_changed(actor, origin);
+            }
             for peer in &folded.peers {
                 self.peers.wake(peer);
             }

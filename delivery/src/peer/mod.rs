@@ -29,6 +29,7 @@ use crate::client::Client;
 use crate::discovery::Discovery;
 use crate::ledger::Ledger;
 use crate::service::{DeliveryError, Options};
+use crate::synchronization::Statements;
 use actor::{Message, PeerActor};
 
 pub(crate) use schedule::jittered;
@@ -42,6 +43,8 @@ pub(crate) struct Context {
     pub client: Client,
     pub supervisor: ActorRef<SupervisorMessage>,
     pub options: Arc<Options>,
+    /// What is said to peers about the followers there.
+    pub statements: Statements,
     /// Bounds the sends to all peers; closed when the node shuts down.
     pub gate: Arc<Semaphore>,
 }
@@ -56,7 +59,8 @@ impl Context {
         options: Arc<Options>,
     ) -> Self {
         let gate = Arc::new(Semaphore::new(options.sends.max(1)));
-        Self { kernel, ledger, discovery, client, supervisor, options, gate }
+        let statements = Statements::default();
+        Self { kernel, ledger, discovery, client, supervisor, options, statements, gate }
     }
 
     pub fn now_ms(&self) -> i64 {
@@ -128,6 +132,11 @@ impl Peers {
             after = Some(last.clone());
             peers.iter().for_each(|peer| self.wake(peer));
         }
+    }
+
+    /// Between an actor of ours and a peer a Follow began or ended.
+    pub fn followers_changed(&self, actor: &str, peer: &str) {
+        self.context.statements.changed(actor, peer);
     }
 
     /// Tells a peer's actor that something was queued; starts it where it is not in memory.

@@ -13,10 +13,12 @@ use url::Url;
 
 use super::Context;
 use super::verdict::{Objection, Outcome, Verdict, objection, of_answer, of_error};
+use crate::audience::followers_of;
 use crate::client::Request;
 use crate::discovery::{KeySigner, SignerError, UPSTREAM_STATUS};
 use crate::ledger::{ERASED, Grounds, Item, Knock, Lesson, Schemes, Signing, signing_of};
 use crate::signature::Ask;
+use crate::synchronization::COLLECTION_SYNCHRONIZATION;
 use crate::webfinger::ACTIVITY_TYPE;
 
 /// Where RFC 9421 is announced (FEP-844e).
@@ -67,6 +69,10 @@ pub(super) async fn attempt(
         Ok(signer) => signer,
         Err(error) => return Report::failed(item, local(&error.to_string())),
     };
+    let statement = match statement(context, &activity, peer).await {
+        Ok(statement) => statement,
+        Err(reason) => return Report::failed(item, local(&reason)),
+    };
     let mut document = activity.document().clone();
     without_hidden(&mut document);
     let body = Bytes::from(Value::Object(document).to_string());
@@ -77,6 +83,7 @@ pub(super) async fn attempt(
         item,
         signer,
         body,
+        statement,
         schemes,
         report: Report::failed(item, Outcome::because(Verdict::Skipped, "nobody is left")),
     };
@@ -99,6 +106,25 @@ async fn signer(context: &Context, activity: &Activity) -> Result<KeySigner, Sig
     }
 }
 
+/// What goes to the author's followers says whom the author believes to follow there (FEP-8fcf).
+async fn statement(
+    context: &Context,
+    activity: &Activity,
+    peer: &str,
+) -> Result<Option<HeaderValue>, String> {
+    let followers = followers_of(activity.actor());
+    // Whoever is deleted has no followers, and nobody is to look for them.
+    let is_farewell = activity.kind() == "Delete" && activity.object_id() == Some(activity.actor());
+    if is_farewell || !activity.audience().contains(&followers.as_str()) {
+        return Ok(None);
+    }
+    let (log, statements) = (context.kernel.log().clone(), context.statements.clone());
+    let (actor, peer) = (activity.actor().to_owned(), peer.to_owned());
+    let read = move || statements.header(log.state(), &actor, &peer);
+    let read = context.kernel.runtime().run(read).await;
+    read.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+}
+
 struct Sending<'a> {
     context: &'a Context,
     peer: &'a str,
@@ -106,6 +132,8 @@ struct Sending<'a> {
     item: &'a Item,
     signer: KeySigner,
     body: Bytes,
+    /// What is said of the author's followers there.
+    statement: Option<HeaderValue>,
     schemes: Schemes,
     report: Report,
 }
@@ -279,6 +307,9 @@ impl Sending<'_> {
         let host = HeaderValue::try_from(host).map_err(|_| parked("the inbox has no host"))?;
         headers.insert(HOST, host);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(ACTIVITY_TYPE));
+        if let Some(statement) = &self.statement {
+            headers.insert(COLLECTION_SYNCHRONIZATION, statement.clone());
+        }
         self.signer
             .sign_as(way, &Method::POST, &uri, Some(&self.body), &mut headers, ask)
             .await

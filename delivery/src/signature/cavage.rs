@@ -15,10 +15,11 @@ use hyper::http::header::{HOST, HeaderMap, HeaderValue};
 use super::error::shown;
 use super::target::Target;
 use super::{
-    Claim, DIGEST, MAX_COMPONENTS, Received, RequestToSign, SIGNATURE, Scheme, SignError,
-    SignatureError, Signer, Windows, checked_key_id, checked_signature, digest, fields, replay_key,
+    ALSO_COVERED, Claim, DIGEST, MAX_COMPONENTS, Received, RequestToSign, SIGNATURE, Scheme,
+    SignError, SignatureError, Signer, Windows, checked_key_id, checked_signature, digest, fields,
+    replay_key,
 };
-use parameters::Parameters;
+pub(crate) use parameters::Parameters;
 
 const REQUEST_TARGET: &str = "(request-target)";
 const CREATED: &str = "(created)";
@@ -86,6 +87,8 @@ pub(super) fn sign(
         headers.insert(DIGEST, HeaderValue::try_from(digest::digest(body))?);
         names.push("digest");
     }
+    let also = ALSO_COVERED.into_iter().filter(|name| headers.contains_key(*name));
+    names.extend(also);
     let message = Message { method: request.method, target, headers, created: None, expires: None };
     let string = message
         .signing_string(names.iter().copied())

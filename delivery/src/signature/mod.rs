@@ -32,6 +32,7 @@ pub use ask::{ACCEPT_SIGNATURE, Ask, OURS as ACCEPT_SIGNATURE_HERE};
 pub use error::{SignError, SignatureError};
 pub use window::Windows;
 
+pub(crate) use cavage::Parameters;
 use target::Target;
 
 /// The longest signature header, all its lines joined, in bytes.
@@ -47,6 +48,9 @@ const SIGNATURE: HeaderName = HeaderName::from_static("signature");
 const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
 const DIGEST: HeaderName = HeaderName::from_static("digest");
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+
+/// What a signature made here covers beside the usual where a request has it.
+const ALSO_COVERED: [&str; 1] = ["collection-synchronization"];
 
 /// How a request is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

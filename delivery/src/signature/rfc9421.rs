@@ -11,8 +11,9 @@ use super::ask::{Ask, EXPIRES_S};
 use super::error::shown;
 use super::target::Target;
 use super::{
-    CONTENT_DIGEST, Claim, Received, RequestToSign, SIGNATURE, SIGNATURE_INPUT, Scheme, SignError,
-    SignatureError, Signer, Windows, checked_key_id, checked_signature, digest, fields, replay_key,
+    ALSO_COVERED, CONTENT_DIGEST, Claim, Received, RequestToSign, SIGNATURE, SIGNATURE_INPUT,
+    Scheme, SignError, SignatureError, Signer, Windows, checked_key_id, checked_signature, digest,
+    fields, replay_key,
 };
 use components::{Component, Message};
 
@@ -33,6 +34,8 @@ pub(super) fn sign(
         headers.insert(CONTENT_DIGEST, HeaderValue::try_from(digest::content_digest(body))?);
         names.push("content-digest");
     }
+    let also = ALSO_COVERED.into_iter().filter(|name| headers.contains_key(*name));
+    names.extend(also);
     let wanted = ask.into_iter().flat_map(|ask| &ask.components).map(String::as_str);
     for name in wanted {
         // Without a body there is no digest to cover.
@@ -80,9 +83,10 @@ fn signature_input(
     }
     let nonce = ask.and_then(|ask| ask.nonce.as_deref()).unwrap_or(request.nonce);
     list.params.insert(key("nonce")?, string("nonce", nonce)?);
-    list.params.insert(key("keyid")?, string("key id", signer.key_id)?);
+    // There are verifiers that write the parameters anew, in this order, and compare with that.
     let algorithm = signer.key.algorithm().name();
     list.params.insert(key("alg")?, string("algorithm", algorithm)?);
+    list.params.insert(key("keyid")?, string("key id", signer.key_id)?);
     if let Some(tag) = ask.and_then(|ask| ask.tag.as_deref()) {
         list.params.insert(key("tag")?, string("tag", tag)?);
     }

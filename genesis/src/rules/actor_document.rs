@@ -4,13 +4,14 @@ use fedsx_kernel::keys::{Algorithm, Key, Material, Purpose, SecretKey};
 use fedsx_kernel::pipeline::seconds;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::rules::{KeyWish, NewKey, Preparing};
+use fedsx_kernel::{ActorName, Base};
 use serde_json::{Map, Value, json};
 
 use super::moving;
 use crate::actors::ActorState;
 
 /// Members that the server gives; a client cannot change them.
-const GIVEN: [&str; 14] = [
+const GIVEN: [&str; 15] = [
     "id",
     "inbox",
     "outbox",
@@ -24,6 +25,7 @@ const GIVEN: [&str; 14] = [
     "url",
     "published",
     "generator",
+    "webfinger",
     "@context",
 ];
 
@@ -42,6 +44,8 @@ pub(super) fn contexts() -> Vec<Value> {
             "keys": { "@id": "fedsx:keys", "@type": "@id" },
             "purposes": "fedsx:purposes",
             "implements": { "@id": "https://w3id.org/fep/844e/implements", "@type": "@id" },
+            // FEP-2c59.
+            "webfinger": "https://purl.archive.org/socialweb/webfinger#webfinger",
             "patch": { "@id": "fedsx:patch", "@type": "@json" },
         }),
     ]
@@ -97,12 +101,18 @@ pub(super) fn new(
         ("published", json!(seconds(with.now))),
         ("endpoints", json!({ "sharedInbox": with.base.shared_inbox() })),
         ("generator", generator(with)),
+        ("webfinger", json!(account(with.base, with.name))),
     ] {
         document.insert(name.into(), value);
     }
     let keys: Vec<Key> = with.new_keys.iter().map(|key| introduced(with, key)).collect();
     list_keys(&mut document, keys.iter());
     Ok(document)
+}
+
+/// The account of an actor as WebFinger answers for it, without `acct:` (FEP-2c59).
+pub fn account(base: &Base, name: &ActorName) -> String {
+    format!("{name}@{}", base.authority().to_ascii_lowercase())
 }
 
 /// What this server can do, for others to see (FEP-844e).
@@ -276,6 +286,7 @@ pub(super) fn updated(
         }
     }
     document.insert("updated".into(), seconds(with.now).into());
+    document.insert("webfinger".into(), account(with.base, with.name).into());
 
     let mut signing_key = None;
     let rotates = patch.contains_key("add_publicKey") || patch.contains_key("supersede");

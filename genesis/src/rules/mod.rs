@@ -19,6 +19,7 @@ mod subscriptions;
 mod terms;
 mod trial;
 
+pub use actor_document::account;
 use fedsx_kernel::activity::id_of;
 use fedsx_kernel::address::origin_of;
 use fedsx_kernel::keys::{Algorithm, HistoryError, Key, KeyHistory, Purpose};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fedsx_kernel::activity::{id_of, kind_of};
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::rules::{Prepared, Preparing};
-use fedsx_kernel::{ActorName, Cid};
+use fedsx_kernel::{ActorName, Cid, origin_of};
 use serde_json::{Map, Value, json};
 
 use super::actor_document::Updated;
@@ -261,6 +261,10 @@ impl Draft {
 
     fn undo(&mut self, with: &Preparing<'_>) -> Result<(), Refusal> {
         let object = self.content.get("object").cloned().unwrap_or(Value::Null);
+        if let Some(follow) = nameless_follow(&object, with.actor) {
+            self.content.insert("object".into(), follow);
+            return Ok(());
+        }
         let undone = references::activity(with, &object)?;
         if undone.actor() != with.actor {
             return Err(Refusal::new(
@@ -411,4 +415,17 @@ impl Draft {
 
 fn is_actor_id(with: &Preparing<'_>, id: &str) -> bool {
     with.base.name_of(id).is_some() || id.parse::<ActorName>().is_ok()
+}
+
+/// The Follow that an Undo means whose id is lost, by whom it is about: it ends every older Follow
+/// of the two.
+fn nameless_follow(object: &Value, actor: &str) -> Option<Value> {
+    let member = |name| object.get(name).and_then(id_of);
+    let is_own = member("actor").is_none_or(|author| author == actor);
+    let is_follow = object.get("type").and_then(Value::as_str) == Some("Follow");
+    if !is_follow || !is_own || object.get("id").is_some() {
+        return None;
+    }
+    let followed = member("object").filter(|id| origin_of(id).is_some())?;
+    Some(json!({ "type": "Follow", "actor": actor, "object": followed }))
 }

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, Method, Uri};
 use fedsx_genesis::actors::{self, ActorState};
 use fedsx_genesis::fold::GRAPH;
 use fedsx_genesis::graph::Graph;
-use fedsx_genesis::rules::{actor_contexts, key_contexts};
+use fedsx_genesis::rules::{account, actor_contexts, key_contexts};
 use fedsx_kernel::ActorName;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::state::{StateError, StateView};
@@ -73,6 +73,10 @@ pub(crate) async fn document(
     if form == Form::Html {
         let handle = format!("@{name}@{}", app.base().authority());
         return Ok(pages::actor(&document, handle)?);
+    }
+    if let Some(members) = document.as_object_mut() {
+        // Actors that were made before this was known lack it.
+        members.entry("webfinger").or_insert_with(|| account(app.base(), &name).into());
     }
     let contexts = actor_contexts(&document);
     if let Some(members) = document.as_object_mut() {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
 use fedsx_delivery::webfinger::{
     self, Account, Directory, DirectoryError, Resource, ResourceError, Subject,
@@ -95,10 +95,15 @@ fn jrd(value: &Value) -> Response {
 }
 
 pub(crate) async fn nodeinfo_links(State(app): State<App>) -> Answer {
-    let links = json!({ "links": [{
-        "rel": "http://nodeinfo.diaspora.software/ns/schema/2.1",
-        "href": format!("{}/nodeinfo/2.1", app.base()),
-    }] });
+    let instance = app.base().actor(&app.kernel().options().instance);
+    let links = json!({ "links": [
+        {
+            "rel": "http://nodeinfo.diaspora.software/ns/schema/2.1",
+            "href": format!("{}/nodeinfo/2.1", app.base()),
+        },
+        // Who signs requests as the instance (FEP-2677).
+        { "rel": "https://www.w3.org/ns/activitystreams#Application", "href": instance },
+    ] });
     Ok(negotiate::json(StatusCode::OK, "application/json", &links))
 }
 
@@ -127,14 +132,38 @@ pub(crate) async fn nodeinfo(State(app): State<App>) -> Answer {
     Ok(negotiate::json(StatusCode::OK, media_type, &info))
 }
 
-pub(crate) async fn host_meta(State(app): State<App>) -> Answer {
+/// Where accounts are looked up (RFC 6415): as XRD, or as JSON for who prefers that.
+pub(crate) async fn host_meta(State(app): State<App>, headers: HeaderMap) -> Answer {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let wants = |range: &str| {
+        let range = range.split(';').next().unwrap_or_default().trim();
+        ["application/json", "application/jrd+json"]
+            .iter()
+            .any(|json| range.eq_ignore_ascii_case(json))
+    };
+    if accept.flat_map(|value| value.split(',')).next().is_some_and(wants) {
+        return host_meta_json(State(app)).await;
+    }
     let xrd = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <XRD xmlns=\"http://docs.oasis-open.org/ns/xri/xrd-1.0\">\n  \
-         <Link rel=\"lrdd\" template=\"{}/.well-known/webfinger?resource={{uri}}\"/>\n</XRD>\n",
-        app.base()
+         <Link rel=\"lrdd\" type=\"application/jrd+json\" template=\"{}\"/>\n</XRD>\n",
+        template(&app)
     );
     Ok(negotiate::bytes(StatusCode::OK, "application/xrd+xml", xrd.into_bytes()))
+}
+
+pub(crate) async fn host_meta_json(State(app): State<App>) -> Answer {
+    let jrd = json!({ "links": [{
+        "rel": "lrdd",
+        "type": "application/jrd+json",
+        "template": template(&app),
+    }] });
+    Ok(negotiate::json(StatusCode::OK, "application/json", &jrd))
+}
+
+fn template(app: &App) -> String {
+    format!("{}/.well-known/webfinger?resource={{uri}}", app.base())
 }
 
 pub(crate) async fn capabilities(State(app): State<App>) -> Answer {

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use fedsx_delivery::signature::{self, Claim};
+use fedsx_delivery::synchronization::Statement;
 use fedsx_kernel::address::origin_of;
 use fedsx_kernel::keys::PublicKey;
 use fedsx_kernel::log::Stream;
@@ -100,8 +101,13 @@ async fn take(
         fedsx_delivery::discovery::budgeted(FETCHES, app.kernel().receive(delivery)).await?;
     // Anybody can name a peer; only its own signature shows that the peer is there.
     let peer = signature.filter(|signature| signature.held.load(Ordering::Relaxed));
-    if let Some(peer) = peer.and_then(|signature| origin_of(&signature.claim.key_id)) {
-        app.parts.delivery.contact(&peer);
+    if let Some(key_id) = peer.as_ref().map(|signature| &signature.claim.key_id) {
+        if let Some(peer) = origin_of(key_id) {
+            app.parts.delivery.contact(&peer);
+        }
+        if let Some(statement) = Statement::of(headers) {
+            app.parts.delivery.heard_of_followers(caller::owner_of(key_id), statement);
+        }
     }
     Ok(received)
 }

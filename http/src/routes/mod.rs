@@ -15,6 +15,7 @@ mod outbox;
 mod projections;
 mod publish;
 mod residents;
+mod synchronization;
 mod tokens;
 mod triggers;
 mod types;
@@ -43,6 +44,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/actors/{name}/outbox", get(outbox::read).post(publish::outbox))
         .route("/actors/{name}/inbox", get(inbox::read).post(inbox::of_actor))
         .route("/actors/{name}/followers", get(actors::followers))
+        .route("/actors/{name}/followers/synchronization", get(synchronization::followers))
         .route("/actors/{name}/following", get(actors::following))
         .route("/actors/{name}/keys", get(actors::keys))
         .route("/actors/{name}/log/checkpoint", get(log::checkpoint))
@@ -60,6 +62,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/.well-known/nodeinfo", get(discovery::nodeinfo_links))
         .route("/nodeinfo/2.1", get(discovery::nodeinfo))
         .route("/.well-known/host-meta", get(discovery::host_meta))
+        .route("/.well-known/host-meta.json", get(discovery::host_meta_json))
         .route("/.well-known/sx-capabilities", get(discovery::capabilities))
         .route("/admin/dead-letter", get(admin::dead_letters))
         .route("/admin/dead-letter/replay", post(admin::replay_peer))

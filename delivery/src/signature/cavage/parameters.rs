@@ -9,7 +9,7 @@ const MAX_PARAMETERS: usize = 32;
 /// They are read permissively, because senders differ: any order, quoted or not, blanks around
 /// commas and equals signs. A parameter that stands twice is refused, since two readers would
 /// choose differently.
-pub(super) struct Parameters(Vec<(String, String)>);
+pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
     /// Reads `name="value",name=value,...`.

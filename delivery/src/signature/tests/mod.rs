@@ -2,6 +2,7 @@
 
 mod coverage;
 mod hostile;
+mod oracle;
 mod round_trip;
 mod vectors;
 

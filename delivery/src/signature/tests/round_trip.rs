@@ -33,7 +33,7 @@ fn what_is_sent() {
     assert_eq!(
         sent.header("signature-input"),
         format!(
-            r#"sig1=("@method" "@target-uri" "content-digest");created={NOW_S};nonce="n1";keyid="{KEY_ID}";alg="rsa-v1_5-sha256""#
+            r#"sig1=("@method" "@target-uri" "content-digest");created={NOW_S};nonce="n1";alg="rsa-v1_5-sha256";keyid="{KEY_ID}""#
         )
     );
     assert!(sent.header("signature").starts_with("sig1=:"));

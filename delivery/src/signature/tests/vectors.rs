@@ -99,6 +99,82 @@ fn rfc9421_b_2_6_ed25519() {
     assert_eq!(refused, SignatureError::MissingComponent("content-digest"));
 }
 
+/// RFC 9421 appendix B.4: what proxies may do to a message and what they may not. The query of its
+/// address is not covered, which is refused here; without it the signature base is the same.
+#[test]
+fn rfc9421_b_4_transformations() {
+    let seed = STANDARD.decode(ED25519_SEED).unwrap();
+    let key = SecretKey::from_secret_bytes(Algorithm::Ed25519, &seed).unwrap();
+    let message = |method: Method, uri: &str, host: &str, accept: &[&str]| {
+        let mut sent = request(
+            uri,
+            b"",
+            &[
+                ("host", host),
+                ("date", "Fri, 15 Jul 2022 14:24:55 GMT"),
+                (
+                    "signature-input",
+                    r#"transform=("@method" "@path" "@authority" "accept");created=1618884473;keyid="test-key-ed25519""#,
+                ),
+                (
+                    "signature",
+                    "transform=:ZT1kooQsEHpZ0I1IjCqtQppOmIqlJPeo7DHR3SoMn0s5JZ1eRGS0A+vyYP9t/LXlh5QMFFQ6cpLt2m0pmj3NDA==:",
+                ),
+            ],
+        );
+        for value in accept {
+            sent.headers.append("accept", value.parse().unwrap());
+        }
+        Sent { method, ..sent }
+    };
+    let check = |sent: &Sent| sent.check_at(1_618_884_475, &key);
+    let (uri, host) = ("https://example.org/demo", "example.org");
+    let original = message(Method::GET, uri, host, &["application/json", "*/*"]);
+    assert_eq!(
+        original.claim_at(1_618_884_475).unwrap().unwrap().base,
+        r#""@method": GET
+"@path": /demo
+"@authority": example.org
+"accept": application/json, */*
+"@signature-params": ("@method" "@path" "@authority" "accept");created=1618884473;keyid="test-key-ed25519""#
+    );
+    check(&original).unwrap();
+    // Fields are added and combined.
+    let combined = message(Method::GET, uri, host, &["application/json, */*"]);
+    check(&combined.set("accept-language", "en-US,en;q=0.5")).unwrap();
+    check(&message(Method::GET, uri, host, &["application/json", "*/*"]).set("via", "1.1 p"))
+        .unwrap();
+    // The order of lines counts, and so do method and authority.
+    for spoilt in [
+        message(Method::GET, uri, host, &["*/*", "application/json"]),
+        message(Method::POST, uri, host, &["application/json", "*/*"]),
+        message(
+            Method::GET,
+            "https://example.com/demo",
+            "example.com",
+            &["application/json", "*/*"],
+        ),
+    ] {
+        assert_eq!(check(&spoilt), Err(SignatureError::BadSignature));
+    }
+}
+
+/// RFC 9421 appendices B.2.1 to B.2.5 are made with algorithms that nobody here speaks: RSASSA-PSS,
+/// ECDSA and HMAC. Named, they are refused by name; B.2.4 is about a response.
+#[test]
+fn rfc9421_b_2_other_algorithms() {
+    let signature = "sig1=:d2pmTvmbncD3xQm8E9ZV2828BjQWGgiwAaw5bAkgibUopemLJcWDy/lkbbHAve4cRAtx31Iq786U7it++wgGxbtRxf8Udx7zFZsckzXaJMkA7ChG52eSkFxykJeNqsrWH5S+oxNFlD4dzVuwe8DhTSja8xxbR/Z2cOGdCbzR72rgFWhzx2VjBqJzsPLMIQKhO4DGezXehhWwE56YCE+O6c0mKZsfxVrogUvA4HELjVKWmAvtl6UnCh8jYzuVG5WSb/QEVPnP5TmcAnLH1g+s++v6d4s8m0gCw1fV5/SITLq9mhho8K3+7EPYTU8IU1bLhdxO5Nyt8C8ssinQ98Xw9Q==:";
+    for algorithm in ["rsa-pss-sha512", "ecdsa-p256-sha256", "hmac-sha256", "none"] {
+        let input = format!(
+            r#"sig1=("@method" "@target-uri");created=1618884473;keyid="k";alg="{algorithm}""#
+        );
+        let headers = [("host", "example.com"), ("signature", signature)];
+        let sent = request("https://example.com/foo", b"", &headers);
+        let refused = sent.set("signature-input", &input).claim_at(1_618_884_475).unwrap_err();
+        assert_eq!(refused, SignatureError::UnsupportedAlgorithm(algorithm.to_owned()));
+    }
+}
+
 /// RFC 9421 section 4.3: the signature of the proxy, the only published rsa-v1_5-sha256 one.
 #[test]
 fn rfc9421_4_3_rsa() {
