@@ -22,6 +22,8 @@ mod authorized_fetch;
 mod backfill;
 mod backup;
 mod bad_input;
+mod client_to_server;
+mod collections;
 mod config;
 mod define_example;
 mod define_kinds;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::actor_lifecycle::encoded;
 use crate::support::node::Node;
 use crate::support::verbs::note;
-use crate::support::{PATIENCE, PUBLIC, eventually};
+use crate::support::{PATIENCE, PUBLIC, Peer, Sign, eventually};
 
 /// The counts at a target of a tally such as `endorsements`.
 fn counts(node: &Node, projection: &str, target: &str) -> Value {
@@ -201,4 +201,72 @@ fn endorsements_are_counted() {
     assert_eq!(count(liked.global_seq)["like"], 2, "a Like is an endorsement, too");
     let nothing = node.as_actor("alice").post("/activity", &note(""));
     assert!(matches!(nothing.status, 201 | 422), "an empty Note: {}", nothing.text());
+}
+
+/// Other servers announce objects by their address alone.
+#[test]
+fn what_others_announce_is_fetched() {
+    let node = Node::start();
+    let (peer, origin) = (Peer::start(), Peer::start());
+    let (booster, author, stranger) =
+        (peer.actor("booster"), origin.actor("author"), peer.actor("stranger"));
+    node.create("alice");
+    let alice = node.actor("alice");
+    let follow = node.publish("alice", &json!({ "type": "Follow", "object": booster.id }));
+    let accept = booster.activity("Accept", json!(follow.id), &[&alice]);
+    booster.deliver(&node, "/actors/alice/inbox", &accept, Sign::Bare).expect(202, "Accept");
+    node.lists("alice", "following", &booster.id);
+    let shows = |announce: &Value| {
+        let feed = node.as_actor("alice").get("/projections/feed").expect(200, "the feed").json();
+        let items = feed["items"].as_array().expect("items").clone();
+        items
+            .into_iter()
+            .map(|item| item["value"].clone())
+            .find(|item| item["id"] == announce["id"])
+    };
+    let announces = |by: &crate::support::peer::Foreign, object: &str| {
+        let to = [PUBLIC, alice.as_str()];
+        let announce = by.plain("Announce", json!(object), &to);
+        by.deliver(&node, "/actors/alice/inbox", &announce, Sign::Cavage).expect(202, object);
+        announce
+    };
+    let path = |id: &str| id.strip_prefix(&origin.base).expect("at the origin").to_owned();
+
+    let note = author.note_object("worth passing on");
+    let id = note["id"].as_str().expect("an id").to_owned();
+    origin.serve(&path(&id), note);
+    let announce = announces(&booster, &id);
+    let item = eventually(PATIENCE, "the feed shows what was announced", || {
+        shows(&announce).filter(|item| item["announced"].is_object())
+    });
+    assert_eq!(item["announced"]["content"], "worth passing on");
+    assert_eq!(item["announced"]["attributedTo"], author.id);
+    announces(&booster, &id);
+    node.settled_head();
+    assert_eq!(origin.fetched(&path(&id)), 1, "it is fetched once");
+
+    // What is private, claims another author, or is passed on by a stranger is not shown.
+    let mut private = author.note_object("private");
+    private["to"] = json!([booster.id]);
+    let mut forged = author.note_object("forged");
+    forged["attributedTo"] = json!(alice);
+    let unwanted = author.note_object("unwanted");
+    for (case, object, by) in [
+        ("private", private, &booster),
+        ("forged", forged, &booster),
+        ("unwanted", unwanted, &stranger),
+    ] {
+        let id = object["id"].as_str().expect("an id").to_owned();
+        origin.serve(&path(&id), object);
+        let announce = announces(by, &id);
+        if case == "unwanted" {
+            node.settled_head();
+            assert_eq!(origin.fetched(&path(&id)), 0, "nobody follows who announced it");
+        } else {
+            eventually(PATIENCE, case, || (origin.fetched(&path(&id)) > 0).then_some(()));
+            node.settled_head();
+        }
+        let item = shows(&announce).expect("the Announce itself is shown");
+        assert!(item.get("announced").is_none_or(Value::is_null), "{case}: {item}");
+    }
 }

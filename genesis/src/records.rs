@@ -6,7 +6,8 @@ pub const GENESIS_ACTIVATED: &str = "GenesisActivated";
 /// keys with their intervals, where its instance serves them.
 pub const ACTOR_FETCHED: &str = "ActorFetched";
 /// An activity that an Announce passes on was fetched from its origin. `object`: the activity;
-/// `vouchedBy`: what vouches for it.
+/// `vouchedBy`: what vouches for it; `wrapped`: whether its origin served the object alone, so that
+/// the `Create` around it is ours.
 pub const ACTIVITY_FETCHED: &str = "ActivityFetched";
 /// A Move from elsewhere counts: its target lists the old actor. `object`: `{cid, actor, target,
 /// public}`, the Move, both actors, and whether the Move is for everyone.

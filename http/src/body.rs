@@ -14,6 +14,9 @@ use crate::problem::Rejection;
 /// Media types in which activities are taken.
 const TAKEN: [&str; 3] = ["application/activity+json", "application/ld+json", "application/json"];
 
+/// The media type of a form.
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// Reads a body that is an activity.
 pub(crate) async fn activity(
     app: &App,
@@ -28,7 +31,36 @@ pub(crate) async fn activity(
             format!("send {}", TAKEN.join(" or ")),
         ));
     }
-    let most = app.parts.options.max_body_bytes;
+    collect(app, headers, body, app.parts.options.max_body_bytes).await
+}
+
+/// The largest form, in bytes.
+const MAX_FORM_BYTES: usize = 8 * 1024;
+
+/// Reads a small form: names and values, decoded, in order; at most 16.
+pub(crate) async fn form(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Vec<(String, String)>, Refusal> {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let name = media_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if !name.eq_ignore_ascii_case(FORM) {
+        return Err(Refusal::new(Problem::UnsupportedMediaType, format!("send {FORM}")));
+    }
+    let bytes = collect(app, headers, body, MAX_FORM_BYTES).await?;
+    Ok(url::form_urlencoded::parse(&bytes)
+        .take(16)
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect())
+}
+
+async fn collect(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    most: usize,
+) -> Result<Vec<u8>, Refusal> {
     let too_large = || Refusal::new(Problem::TooLarge, format!("a body has at most {most} bytes"));
     let announced = headers
         .get(header::CONTENT_LENGTH)

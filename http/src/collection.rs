@@ -18,6 +18,35 @@ pub(crate) fn collection(id: &str, total: u64) -> Value {
     })
 }
 
+/// A collection in no order that is read by pages.
+pub(crate) fn unordered(id: &str, total: u64) -> Value {
+    let mut collection = collection(id, total);
+    if let Some(members) = collection.as_object_mut() {
+        members.insert("type".into(), "Collection".into());
+    }
+    collection
+}
+
+/// A page of a collection in no order.
+pub(crate) fn unordered_page(
+    id: &str,
+    query: &str,
+    items: Vec<Value>,
+    next: Option<&str>,
+) -> Value {
+    let next = next.map(|after| {
+        let after: String = url::form_urlencoded::byte_serialize(after.as_bytes()).collect();
+        ("next", json!(format!("{id}?page=true&after={after}")))
+    });
+    let mut page = page(id, query, Vec::new(), next);
+    if let Some(members) = page.as_object_mut() {
+        members.remove("orderedItems");
+        members.insert("type".into(), "CollectionPage".into());
+        members.insert("items".into(), items.into());
+    }
+    page
+}
+
 /// A page of a collection.
 pub(crate) fn page(
     collection: &str,

@@ -64,6 +64,7 @@ pub(crate) fn status(problem: Problem) -> StatusCode {
         Problem::Busy | Problem::NotCaughtUp | Problem::StorePoisoned => {
             StatusCode::SERVICE_UNAVAILABLE
         }
+        Problem::NotImplemented => StatusCode::NOT_IMPLEMENTED,
         Problem::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -86,6 +86,8 @@ pub enum Problem {
     UpstreamFailed,
     /// The address is private or the scheme is not allowed here.
     ForbiddenAddress,
+    /// What was asked for is reserved for later.
+    NotImplemented,
     /// The disk is full.
     StorageFull,
     /// The store refused a write and takes no more.
@@ -134,6 +136,7 @@ impl Problem {
             Self::RequestTimeout => "request-timeout",
             Self::UpstreamFailed => "upstream-failed",
             Self::ForbiddenAddress => "forbidden-address",
+            Self::NotImplemented => "not-implemented",
             Self::StorageFull => "storage-full",
             Self::StorePoisoned => "store-poisoned",
             Self::Internal => "internal",
@@ -179,6 +182,7 @@ impl Problem {
             Self::RequestTimeout => "The request took too long",
             Self::UpstreamFailed => "A remote server did not give what was needed",
             Self::ForbiddenAddress => "The address may not be contacted",
+            Self::NotImplemented => "This is not there yet",
             Self::StorageFull => "The disk is full",
             Self::StorePoisoned => "The store takes no more writes",
             Self::Internal => "Something failed here",
@@ -223,6 +227,7 @@ impl Problem {
         Self::RequestTimeout,
         Self::UpstreamFailed,
         Self::ForbiddenAddress,
+        Self::NotImplemented,
         Self::StorageFull,
         Self::StorePoisoned,
         Self::Internal,

@@ -229,6 +229,20 @@ impl Discovery {
         Ok(fetched.bytes)
     }
 
+    /// Fetches one document from its origin for an actor of ours, whose request it is signed as.
+    /// The `id` inside is the URL that was fetched.
+    ///
+    /// # Errors
+    /// As for [`Discovery::activity`].
+    pub async fn object(&self, url: &str, reader: &str) -> Result<Value, Refusal> {
+        let signer = self.signer(reader).await;
+        let signer = signer.map_err(|e| Refusal::new(Problem::Internal, e.to_string()))?;
+        let fetched = fetch::document(&self.inner.parts.client, url, Some(&signer)).await?;
+        document::check_identity(&fetched.value, url, &fetched.final_url)
+            .map_err(|reason| Refusal::new(Problem::WrongOrigin, format!("{url}: {reason}")))?;
+        Ok(fetched.value)
+    }
+
     /// What signs requests as the instance; `None` while the instance has no key.
     pub async fn instance_signer(&self) -> Option<KeySigner> {
         let options = &self.inner.parts.kernel_options;

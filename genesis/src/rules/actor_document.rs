@@ -11,12 +11,14 @@ use super::moving;
 use crate::actors::ActorState;
 
 /// Members that the server gives; a client cannot change them.
-const GIVEN: [&str; 15] = [
+const GIVEN: [&str; 17] = [
     "id",
     "inbox",
     "outbox",
     "followers",
     "following",
+    "liked",
+    "featured",
     "endpoints",
     "publicKey",
     "assertionMethod",
@@ -39,6 +41,7 @@ pub(super) fn contexts() -> Vec<Value> {
         json!({
             "toot": "http://joinmastodon.org/ns#",
             "manuallyApprovesFollowers": "as:manuallyApprovesFollowers",
+            "featured": { "@id": "toot:featured", "@type": "@id" },
             "alsoKnownAs": { "@id": "as:alsoKnownAs", "@type": "@id" },
             "movedTo": { "@id": "as:movedTo", "@type": "@id" },
             "keys": { "@id": "fedsx:keys", "@type": "@id" },
@@ -97,9 +100,11 @@ pub(super) fn new(
         ("followers", of("followers")),
         ("following", of("following")),
         ("keys", of("keys")),
+        ("liked", of("liked")),
+        ("featured", of("featured")),
         ("url", json!(with.actor)),
         ("published", json!(seconds(with.now))),
-        ("endpoints", json!({ "sharedInbox": with.base.shared_inbox() })),
+        ("endpoints", endpoints(with)),
         ("generator", generator(with)),
         ("webfinger", json!(account(with.base, with.name))),
     ] {
@@ -113,6 +118,12 @@ pub(super) fn new(
 /// The account of an actor as WebFinger answers for it, without `acct:` (FEP-2c59).
 pub fn account(base: &Base, name: &ActorName) -> String {
     format!("{name}@{}", base.authority().to_ascii_lowercase())
+}
+
+/// Where clients and other servers find what is not the actor's own (ActivityPub, section 4.1).
+fn endpoints(with: &Preparing<'_>) -> Value {
+    let proxy = format!("{}/proxy", with.base);
+    json!({ "sharedInbox": with.base.shared_inbox(), "proxyUrl": proxy })
 }
 
 /// What this server can do, for others to see (FEP-844e).
@@ -287,6 +298,11 @@ pub(super) fn updated(
     }
     document.insert("updated".into(), seconds(with.now).into());
     document.insert("webfinger".into(), account(with.base, with.name).into());
+    // Documents of earlier versions lack what came later.
+    for name in ["liked", "featured"] {
+        document.insert(name.into(), with.base.of_actor(with.name, name).into());
+    }
+    document.insert("endpoints".into(), endpoints(with));
 
     let mut signing_key = None;
     let rotates = patch.contains_key("add_publicKey") || patch.contains_key("supersede");

@@ -8,6 +8,10 @@ use serde_json::{Map, Value, json};
 
 use crate::fold::{Owned, owned};
 
+/// The collections that an object of ours has (ActivityPub, sections 5.7 and 5.8; the Vocabulary's
+/// `replies`).
+const COLLECTIONS: [&str; 3] = ["likes", "replies", "shares"];
+
 /// Removes what only the author may see.
 pub(super) fn strip_hidden(content: &mut Map<String, Value>) {
     for member in ["bto", "bcc"] {
@@ -33,7 +37,11 @@ pub(super) fn created(
             "object.attributedTo: an actor creates only its own objects",
         ));
     }
-    object.insert("id".into(), with.base.object(&with.object_random).into());
+    let id = with.base.object(&with.object_random);
+    for collection in COLLECTIONS {
+        object.insert(collection.into(), format!("{id}/{collection}").into());
+    }
+    object.insert("id".into(), id.into());
     object.insert("attributedTo".into(), with.actor.into());
     object.insert("published".into(), seconds(with.now).into());
     object.remove("updated");
@@ -50,6 +58,7 @@ pub(super) fn updated(with: &Preparing<'_>, id: &str, change: &Value) -> Result<
     for (name, value) in change {
         match (name.as_str(), value) {
             ("id" | "attributedTo" | "published", _) => {}
+            (name, _) if COLLECTIONS.contains(&name) => {}
             ("type", value) if object.get("type") != Some(value) => {
                 return Err(Refusal::new(
                     Problem::NotAuthorised,

@@ -15,12 +15,15 @@ use super::{
 use crate::actors::{self, is_actor_type};
 use crate::definition::{Definition, Kind, RefersTo};
 use crate::erasure::ERASE;
+use crate::fold::owned;
 use crate::registry::Types;
 
 /// Members that only the server gives.
 const GIVEN: [&str; 7] = ["id", "proof", "seq", "epoch", "salt", "published", CAUSE];
 /// The CID of the activity that set off a trigger.
 const CAUSE: &str = "cause";
+/// The collection of what an actor shows first, below its id.
+const FEATURED: &str = "featured";
 
 pub(super) fn prepare(
     types: &Types,
@@ -133,6 +136,7 @@ impl Draft {
             }
             "Subscribe" => return subscriptions::subscribe(with, &mut self.content),
             "Add" | "Remove" if self.redefine(with, kind)? => return Ok(()),
+            "Add" | "Remove" => self.collected(with, kind)?,
             _ if Kind::of_type(kind).is_some() => return self.define(with, kind),
             _ => {}
         }
@@ -193,7 +197,13 @@ impl Draft {
             self.barrier = true;
             return Ok(());
         }
+        let answered = answered(with, &mut object)?;
         objects::created(with, &mut object)?;
+        if let Some(author) = answered.filter(|author| author != with.actor)
+            && !audience::MEMBERS.iter().any(|member| object.contains_key(*member))
+        {
+            self.also_to(&author);
+        }
         object.remove("@context");
         self.content.insert("object".into(), Value::Object(object));
         Ok(())
@@ -331,6 +341,30 @@ impl Draft {
         Ok(true)
     }
 
+    /// Whose collection the target of an `Add` or `Remove` is, and whether the object belongs there
+    /// (ActivityPub, sections 6.6 and 6.7).
+    fn collected(&mut self, with: &Preparing<'_>, kind: &str) -> Result<(), Refusal> {
+        let featured = with.base.of_actor(with.name, FEATURED);
+        let target = match self.content.get("target").and_then(id_of) {
+            None => return Ok(()),
+            Some(FEATURED) => featured.clone(),
+            Some(target) => target.to_owned(),
+        };
+        let refuse = |detail: String| Err(Refusal::new(Problem::NotAuthorised, detail));
+        if with.base.is_local(&target) && !target.starts_with(&format!("{}/", with.actor)) {
+            return refuse(format!("target: {target} is not a collection of {}", with.actor));
+        }
+        if target == featured && kind == "Add" {
+            let named = self.named(with, RefersTo::Object)?;
+            let own = owned(with.state, &named)?.filter(|own| own.actor == with.actor);
+            if own.is_none_or(|own| own.deleted) {
+                return refuse(format!("object: {named} is not an object of {}", with.actor));
+            }
+        }
+        self.content.insert("target".into(), target.into());
+        Ok(())
+    }
+
     /// The id that `object` names, with bare CIDs and local names resolved.
     fn named(&self, with: &Preparing<'_>, refers_to: RefersTo) -> Result<String, Refusal> {
         let id = references::required_id(&self.content, "object")?;
@@ -411,6 +445,21 @@ impl Draft {
             };
         }
     }
+}
+
+/// Names what an object answers by its id; its author, where that is known.
+fn answered(
+    with: &Preparing<'_>,
+    object: &mut Map<String, Value>,
+) -> Result<Option<String>, Refusal> {
+    let Some(named) = object.get("inReplyTo").and_then(id_of) else { return Ok(None) };
+    let Ok(cid) = named.parse::<Cid>() else {
+        return Ok(owned(with.state, named)?.map(|owned| owned.actor));
+    };
+    let (id, activity) = references::by_cid(with, &cid, RefersTo::Object)?;
+    let author = activity.actor().to_owned();
+    object.insert("inReplyTo".into(), id.into());
+    Ok(Some(author))
 }
 
 fn is_actor_id(with: &Preparing<'_>, id: &str) -> bool {

@@ -18,7 +18,7 @@ use crate::pages;
 use crate::visibility;
 
 /// The same answer for what is not there and for what the caller may not see.
-fn nothing() -> Refusal {
+pub(super) fn nothing() -> Refusal {
     Refusal::new(Problem::NotFound, "there is nothing here, or nothing that you may see")
 }
 
@@ -77,6 +77,12 @@ pub(crate) async fn object(
     Ok(show(StatusCode::OK, form, object)?)
 }
 
+/// The answer for what belongs to an object that was deleted.
+pub(super) fn gone(record: &Record) -> Result<Response, Refusal> {
+    let object = record.activity.object().cloned().unwrap_or_default();
+    show(StatusCode::GONE, Form::Activity, object)
+}
+
 fn show(status: StatusCode, form: Form, mut object: Value) -> Result<Response, Refusal> {
     if form == Form::DagCbor {
         let block = fedsx_kernel::canonical::to_dag_cbor(&object)
@@ -90,7 +96,7 @@ fn show(status: StatusCode, form: Form, mut object: Value) -> Result<Response, R
     Ok(negotiate::json(status, negotiate::ACTIVITY_JSON, &object))
 }
 
-async fn visible(app: &App, caller: &Caller, cid: Cid) -> Result<Record, Refusal> {
+pub(super) async fn visible(app: &App, caller: &Caller, cid: Cid) -> Result<Record, Refusal> {
     let reader = caller.reads_as(app);
     app.read(move |app| {
         let record = app.kernel().log().first(&cid)?.ok_or_else(nothing)?;

@@ -4,6 +4,7 @@ mod activities;
 mod actors;
 mod admin;
 mod backup;
+mod collections;
 mod discovery;
 mod erasure;
 mod events;
@@ -13,6 +14,7 @@ mod log;
 mod operate;
 mod outbox;
 mod projections;
+mod proxy;
 mod publish;
 mod residents;
 mod synchronization;
@@ -46,6 +48,8 @@ pub(crate) fn router(app: App) -> Router {
         .route("/actors/{name}/followers", get(actors::followers))
         .route("/actors/{name}/followers/synchronization", get(synchronization::followers))
         .route("/actors/{name}/following", get(actors::following))
+        .route("/actors/{name}/liked", get(collections::likes_of))
+        .route("/actors/{name}/featured", get(collections::featured_by))
         .route("/actors/{name}/keys", get(actors::keys))
         .route("/actors/{name}/log/checkpoint", get(log::checkpoint))
         .route("/actors/{name}/log/tile/{*path}", get(log::tile))
@@ -54,6 +58,9 @@ pub(crate) fn router(app: App) -> Router {
         .route("/inbox", post(inbox::shared))
         .route("/activities/{cid}", get(activities::activity))
         .route("/objects/{id}", get(activities::object))
+        .route("/objects/{id}/{what}", get(collections::of_object))
+        .route("/proxy", post(proxy::fetch))
+        .route("/media", post(proxy::media))
         .route("/types/{cid}", get(types::definition))
         .route("/projections", get(projections::list))
         .route("/projections/{name}", get(projections::query))
