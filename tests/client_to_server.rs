@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::actor_lifecycle::encoded;
 use crate::support::node::Node;
 use crate::support::{ACTIVITY_JSON, Answer, Client, PATIENCE, PUBLIC, Peer, eventually};
 
@@ -165,7 +166,7 @@ fn verbs_have_their_side_effects() {
 
 /// Asks the proxy for an address.
 fn proxied(client: &Client, url: &str) -> Answer {
-    let form = url::form_urlencoded::Serializer::new(String::new()).append_pair("id", url).finish();
+    let form = format!("id={}", encoded(url));
     let headers = [("content-type", "application/x-www-form-urlencoded")];
     client.send("POST", "/proxy", &headers, Some(form.into_bytes()))
 }
