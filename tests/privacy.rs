@@ -101,6 +101,8 @@ fn routes(node: &Node, posts: &[Post]) -> Vec<String> {
         "outbox?after=2020-01-01T00:00:00Z&limit=100",
         "followers?page=true",
         "following?page=true",
+        "liked?page=true",
+        "featured",
         "keys",
         "log/checkpoint",
         "log/tile/0/000.p/1",
@@ -124,6 +126,10 @@ fn routes(node: &Node, posts: &[Post]) -> Vec<String> {
         "objects",
         "peer-actors",
         "peer-schemes",
+        "collections",
+        "reactions",
+        "replies",
+        "reports",
     ] {
         paths.push(format!("/projections/{name}?limit=1000"));
         paths.push(format!("/projections/{name}?limit=1000&order=desc"));
@@ -137,6 +143,11 @@ fn routes(node: &Node, posts: &[Post]) -> Vec<String> {
         paths.push(format!("/actors/alice/outbox?since={}&limit=100", post.cid));
         paths.push(format!("/projections/objects?key={}", encoded(&post.content[1])));
         paths.push(format!("/admin/delivery/{}", post.cid));
+        let local = post.content[1].split_once("/objects/").expect("an object of ours").1;
+        for what in ["likes", "shares", "replies"] {
+            paths.push(format!("/objects/{local}/{what}"));
+            paths.push(format!("/objects/{local}/{what}?page=true"));
+        }
     }
     for path in [
         "/projections",
@@ -149,6 +160,7 @@ fn routes(node: &Node, posts: &[Post]) -> Vec<String> {
         "/admin/projections?digest=false",
         "/admin/projections/objects/set-aside",
         "/admin/equivocations",
+        "/admin/reports",
         "/admin/backup",
     ] {
         paths.push(path.to_owned());
@@ -264,7 +276,12 @@ fn every_route_shows_each_reader_what_is_for_it() {
             for path in &post.paths {
                 for accept in [ACTIVITY_JSON, CBOR] {
                     let answer = reader.get(&node, path, accept);
-                    let wanted = if may { 200 } else { 404 };
+                    let wanted = match may {
+                        // Whom alice blocks reads nothing by a signed request.
+                        true if *who == "mallory" => 403,
+                        true => 200,
+                        false => 404,
+                    };
                     assert_eq!(
                         answer.status,
                         wanted,
