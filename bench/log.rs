@@ -24,6 +24,11 @@ use fedsx_projections::digest::rebuild;
 use fedsx_projections::{Context, Projections, builtin};
 use serde_json::{Map, Value, json};
 
+/// That of the program.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Appends that wait for their commit at once.
 const IN_FLIGHT: usize = 1024;
 /// Records read at once.
