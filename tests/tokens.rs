@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::client::Client;
-use crate::support::node::{Node, command, run_to_end};
+use crate::support::node::{Node, Spec, command, run_to_end};
 use crate::support::verbs::note;
 use crate::support::{PATIENCE, eventually, secret};
 
@@ -90,6 +90,10 @@ fn tokens_are_issued_by_operators_as_they_can_be() {
         let refused = node.admin().post("/admin/tokens", &wish);
         refused.refused(400, "invalid-parameter", case);
     }
+    let long = format!("carol={}", "x".repeat(256));
+    let other = Spec::default().token(&long).start();
+    let carol = other.client().with_secret(&"x".repeat(256));
+    assert_eq!(carol.get("/token").expect(200, "a long secret").json()["actor"], "carol");
     let listed = node.admin().get("/admin/tokens").expect(200, "the list").json();
     let items = listed["items"].as_array().expect("items");
     assert!(items.iter().all(|item| item["origin"] == "configuration"), "{listed}");

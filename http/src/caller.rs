@@ -46,17 +46,17 @@ impl Caller {
 /// The grant of the bearer token; `None` where there is no token.
 pub(crate) fn token(app: &App, headers: &HeaderMap) -> Result<Option<Grant>, Refusal> {
     let Some(secret) = bearer(headers)? else { return Ok(None) };
-    if Capabilities::is_one(secret) {
-        let capability = app.parts.capabilities.open(secret)?;
-        return Ok(Some(capability.grant().clone()));
+    match capability(app, headers)? {
+        Some(capability) => Ok(Some(capability.grant().clone())),
+        None => app.parts.tokens.find(secret).map(Some),
     }
-    app.parts.tokens.find(secret).map(Some)
 }
 
 /// The capability token of a request, where its bearer token is one.
 pub(crate) fn capability(app: &App, headers: &HeaderMap) -> Result<Option<Capability>, Refusal> {
     match bearer(headers)? {
-        Some(secret) if Capabilities::is_one(secret) => {
+        // A secret of the configuration may be long, too.
+        Some(secret) if Capabilities::may_be_one(secret) && !app.parts.tokens.knows(secret) => {
             app.parts.capabilities.open(secret).map(Some)
         }
         _ => Ok(None),

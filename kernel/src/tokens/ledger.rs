@@ -163,6 +163,16 @@ impl Tokens {
         Ok(TokenInfo::issued(record))
     }
 
+    /// Whether there is, or was, a token with this secret.
+    pub fn knows(&self, secret: &str) -> bool {
+        if secret.len() > MAX_SECRET_BYTES {
+            return false;
+        }
+        let hash = self.hash(secret);
+        let held = self.read();
+        held.configured.contains_key(&hash) || held.issued.contains_key(&hash)
+    }
+
     /// What a presented secret stands for. The refusal names the failed check.
     ///
     /// # Errors
