@@ -212,9 +212,9 @@ impl Sink {
                 "id": key_id, "type": "Multikey", "controller": actor, "publicKeyMultibase": multikey,
             }],
         });
-        if taking == Taking::Ed25519 {
+        if let (Taking::Ed25519, Value::Object(members)) = (taking, &mut document) {
             let rfc9421 = "https://datatracker.ietf.org/doc/html/rfc9421";
-            document["generator"] = json!({ "implements": [{ "href": rfc9421 }] });
+            members.insert("generator".into(), json!({ "implements": [{ "href": rfc9421 }] }));
         }
         let document = document.to_string();
         let answer = move |method: Method, headers: HeaderMap| {
