@@ -294,9 +294,9 @@ impl Delivery {
     }
 
     /// An actor elsewhere says who follows it here; call it only for a request whose signature by
-    /// that actor held. What is to be done is done by and by.
-    pub fn heard_of_followers(&self, actor: &str, statement: Statement) {
-        self.synchronizer.heard(actor.to_owned(), statement);
+    /// that actor held. What is to be done is done by and by, with what it delivered as the cause.
+    pub fn heard_of_followers(&self, actor: &str, statement: Statement, cause: Cid) {
+        self.synchronizer.heard(actor.to_owned(), statement, cause);
     }
 
     #[cfg(test)]

@@ -9,7 +9,7 @@ use fedsx_kernel::address::same_origin;
 use fedsx_kernel::kernel::{Kernel, Publish};
 use fedsx_kernel::log::Once;
 use fedsx_kernel::rules::Hosted;
-use fedsx_kernel::{Problem, Refusal};
+use fedsx_kernel::{Cid, Problem, Refusal};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
@@ -52,17 +52,18 @@ impl Synchronizer {
         Self { inner: Arc::new(Inner { kernel, discovery, client, recent, permits }) }
     }
 
-    /// An actor elsewhere, whose signature held, says who follows it here.
-    pub fn heard(&self, actor: String, statement: Statement) {
+    /// An actor elsewhere, whose signature held, says who follows it here. `cause` is what it
+    /// delivered with that.
+    pub fn heard(&self, actor: String, statement: Statement, cause: Cid) {
         let this = self.clone();
         tokio::spawn(async move {
-            if let Err(refusal) = this.see_to(&actor, statement).await {
+            if let Err(refusal) = this.see_to(&actor, statement, cause).await {
                 tracing::info!(%actor, %refusal, "followers were not synchronised");
             }
         });
     }
 
-    async fn see_to(&self, actor: &str, statement: Statement) -> Result<(), Refusal> {
+    async fn see_to(&self, actor: &str, statement: Statement, cause: Cid) -> Result<(), Refusal> {
         let (inner, id) = (self.inner.clone(), actor.to_owned());
         let said = statement.clone();
         let before = self.read(move || inner.differs(&id, &said)).await?;
@@ -76,7 +77,8 @@ impl Synchronizer {
         let (inner, id) = (self.inner.clone(), actor.to_owned());
         let requests = self.read(move || inner.corrections(&id, &before, &listed)).await?;
         tracing::info!(%actor, count = requests.len(), "followers are synchronised");
-        for publish in requests {
+        for mut publish in requests {
+            publish.cause = Some(cause);
             match self.inner.kernel.publish(publish).await {
                 Ok(_) => {}
                 // It was undone meanwhile, or its author is at an end.

@@ -105,8 +105,11 @@ async fn take(
         if let Some(peer) = origin_of(key_id) {
             app.parts.delivery.contact(&peer);
         }
-        if let Some(statement) = Statement::of(headers) {
-            app.parts.delivery.heard_of_followers(caller::owner_of(key_id), statement);
+        if let (Some(statement), Received::Accepted { cid, .. } | Received::Already { cid }) =
+            (Statement::of(headers), &received)
+        {
+            let actor = caller::owner_of(key_id);
+            app.parts.delivery.heard_of_followers(actor, statement, *cid);
         }
     }
     Ok(received)
