@@ -165,15 +165,6 @@ impl Tracked {
         if let Some(capture) = &mut kept {
             capture.keep(self.part, &self.tree, &writes)?;
         }
-        // Before and in each batch sled writes out what it holds in its buffer, which is a sync each
-        // time. One row is written whole or not at all anyway; cursors are one row.
-        if let [(key, value)] = writes.as_slice() {
-            return match value {
-                Some(value) => self.tree.insert(key, value.as_slice()),
-                None => self.tree.remove(key),
-            }
-            .map(|_| ());
-        }
         let mut batch = sled::Batch::default();
         for (key, value) in writes {
             match value {
