@@ -77,6 +77,12 @@ fn check(source: &str) {
     }
 }
 
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_name() {
+    assert_eq!(name("\t\u{feff}a \u{feff}& b"), "a & b");
+    check_name("\t\u{feff}&\u{feff}a");
+}
+
 /// The promises of [`name`].
 fn check_name(source: &str) {
     let plain = name(source);

@@ -131,10 +131,10 @@ fn without_tags(text: &str) -> String {
     left
 }
 
-/// Whether a character is part of a text: no controls, and none that reverse what stands after
-/// the text (Unicode, annex 9).
+/// Whether a character is part of a text: no controls, none that reverse what stands after the
+/// text (Unicode, annex 9), and no byte order mark, which is dropped where a text begins with it.
 fn is_shown(c: char) -> bool {
-    !matches!(c, '\u{202a}'..='\u{202e}' | '\u{fff9}'..='\u{fffb}')
+    !matches!(c, '\u{202a}'..='\u{202e}' | '\u{fff9}'..='\u{fffb}' | '\u{feff}')
         && (!c.is_control() || c == '\n' || c == '\t')
 }
 
