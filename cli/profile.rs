@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
+use crate::config::file::line_of;
+
 /// The profile that is used where none is named.
 const DEFAULT: &str = "default";
 /// The largest file of profiles, in bytes.
@@ -68,8 +70,7 @@ fn read(path: &Path) -> Result<BTreeMap<String, Profile>> {
     }
     let text = fs::read_to_string(path).with_context(|| format!("profiles: {name}"))?;
     toml::from_str(&text).map_err(|e: toml::de::Error| {
-        let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
+        let line = line_of(&e, &text);
         anyhow::anyhow!("profiles: {name}, line {line} is no `name = \"value\"` of url or token")
     })
 }

@@ -31,11 +31,13 @@ pub fn read(path: &Path) -> Result<ServeArgs> {
 
 /// The options in a text, or what is wrong in which line.
 pub(crate) fn parse(text: &str) -> Result<ServeArgs, String> {
-    toml::from_str(text).map_err(|e| {
-        let before = e.span().and_then(|span| text.get(..span.start));
-        let line = before.map_or(1, |before| before.matches('\n').count() + 1);
-        format!("line {line}: {}", e.message())
-    })
+    toml::from_str(text).map_err(|e| format!("line {}: {}", line_of(&e, text), e.message()))
+}
+
+/// The number of the line of a text in which something is wrong.
+pub(crate) fn line_of(error: &toml::de::Error, text: &str) -> usize {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    before.map_or(1, |before| before.matches('\n').count() + 1)
 }
 
 #[cfg(test)]

@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use super::activities::{self, nothing};
 use super::{Answer, first, parameters};
 use crate::app::App;
+use crate::caller::{self, Caller};
 use crate::collection::{self, MAX_PAGE};
-use crate::{caller, negotiate, visibility};
+use crate::{negotiate, visibility};
 
 /// Rows that are counted one by one for a reader who may see more than anyone.
 const MAX_COUNTED: usize = 1000;
@@ -71,19 +72,25 @@ pub(crate) async fn of_object(
     if newest.deleted {
         return Ok(activities::gone(&record)?);
     }
-    let reader = caller.reads_as(&app).map_or(Reader::Anyone, Reader::Actor);
-    let query = parameters(&uri);
     let id = format!("{object}/{what}");
+    listed(&app, &caller, &uri, &id, statements).await
+}
+
+/// The collection of statements, or the page of it that is asked for.
+async fn listed(app: &App, caller: &Caller, uri: &Uri, id: &str, statements: Statements) -> Answer {
+    let reader = caller.reads_as(app).map_or(Reader::Anyone, Reader::Actor);
+    let query = parameters(uri);
     let after = first(&query, "after").map(str::to_owned);
     if first(&query, "page").is_none() && after.is_none() {
         let total = app.read(move |app| total(app, &statements, &reader)).await?;
-        return Ok(negotiate::activity(&collection::unordered(&id, total)));
+        return Ok(negotiate::activity(&collection::unordered(id, total)));
     }
-    let (items, next) =
+    let item = statements.item;
+    let (rows, next) =
         app.read(move |app| page(app, &statements, &reader, after, MAX_PAGE)).await?;
-    let items = items.iter().filter_map(item).collect();
+    let items = rows.iter().filter_map(item).collect();
     let query = uri.query().unwrap_or("page=true");
-    Ok(negotiate::activity(&collection::unordered_page(&id, query, items, next.as_deref())))
+    Ok(negotiate::activity(&collection::unordered_page(id, query, items, next.as_deref())))
 }
 
 /// Rows of statements that stand, and where the next ones begin.
@@ -137,19 +144,7 @@ pub(crate) async fn likes_of(
     super::actors::hosted(&app, &name)?;
     let actor = app.base().actor(&name);
     let id = liked(&actor);
-    let statements = of_actor(&actor, &id);
-    let reader = caller.reads_as(&app).map_or(Reader::Anyone, Reader::Actor);
-    let query = parameters(&uri);
-    let after = first(&query, "after").map(str::to_owned);
-    if first(&query, "page").is_none() && after.is_none() {
-        let total = app.read(move |app| total(app, &statements, &reader)).await?;
-        return Ok(negotiate::activity(&collection::unordered(&id, total)));
-    }
-    let (items, next) =
-        app.read(move |app| page(app, &statements, &reader, after, MAX_PAGE)).await?;
-    let items = items.iter().filter_map(last_part).collect();
-    let query = uri.query().unwrap_or("page=true");
-    Ok(negotiate::activity(&collection::unordered_page(&id, query, items, next.as_deref())))
+    listed(&app, &caller, &uri, &id, of_actor(&actor, &id)).await
 }
 
 /// What an actor shows first, the newest pin first: all of it at once, as other servers read it.
