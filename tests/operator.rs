@@ -120,7 +120,7 @@ fn from_nothing_to_a_first_note() {
     let status = operator.json(&["delivery", "status", cid]);
     assert_eq!(status["items"], Value::Array(Vec::new()), "nobody elsewhere: {status}");
     operator.fails(&["delivery", "status", "nonsense"], "not the CID");
-    alice.fails(&["token", "list"], "scope");
+    assert_eq!(alice.json(&["token", "list"])["items"][0]["actor"], "alice");
     alice.fails(&["delivery", "status", cid], "scope");
     alice.fails(&["peer", "list"], "scope");
     alice.fails(&["dead-letter", "list"], "scope");

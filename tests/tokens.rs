@@ -199,3 +199,95 @@ fn capabilities_are_narrowed_without_asking_anybody() {
         with(&node, &odd).get("/token").refused(401, "invalid-token", "no token at all");
     }
 }
+
+#[test]
+fn owners_end_their_own_tokens_and_nobody_elses() {
+    let mut node = Node::start();
+    for name in ["alice", "bob"] {
+        node.create(name);
+    }
+    let wish = json!({ "actor": "alice", "scopes": ["publish"], "label": "a bot" });
+    let (bot, bot_id) = issued(&node, &wish);
+    let wish = json!({ "actor": "alice", "scopes": ["publish", "define"], "label": "strong" });
+    let (strong, strong_id) = issued(&node, &wish);
+    let wish = json!({ "actor": "alice", "scopes": ["publish", "read"], "capability": true,
+        "label": "a phone" });
+    let made = node.admin().post("/admin/tokens", &wish).expect(201, "a capability").json();
+    let whole = made["secret"].as_str().expect("a token").to_owned();
+    let whole_id = made["revocation_ids"][0].as_str().expect("an id").to_owned();
+    let narrow = narrowed(&whole, &["--verb", "Create"]);
+    let further = narrowed(&narrow, &["--object-type", "Note"]);
+    let ids = |token: &str| {
+        let own = node.client().with_secret(token).get("/token").expect(200, "it is used").json();
+        let ids = own["revocation_ids"].as_array().expect("ids").clone();
+        ids.iter().map(|id| id.as_str().expect("an id").to_owned()).collect::<Vec<_>>()
+    };
+    let chain = ids(&further);
+    assert_eq!((chain.len(), &chain[0]), (3, &whole_id));
+    let with = |token: &str| node.client().with_secret(token);
+    let path = |id: &str| format!("/tokens/{id}");
+    let end = |client: &Client, id: &str| client.send("DELETE", &path(id), &[], None);
+
+    // The wrong ones: nobody, another actor, a weaker token, a narrowed one.
+    node.client().get("/tokens").refused(401, "invalid-token", "no token");
+    end(node.client(), &bot_id).refused(401, "invalid-token", "no token");
+    for id in [&bot_id, &whole_id, &chain[2]] {
+        end(&node.as_actor("bob"), id).refused(404, "not-found", "of another actor");
+    }
+    let none = "ab".repeat(64);
+    for id in [none.as_str(), "00", &bot_id.to_uppercase()] {
+        end(&node.as_actor("alice"), id).refused(404, "not-found", "no such token");
+    }
+    let refused = |client: &Client, id: &str, check: &str| {
+        let problem = end(client, id).refused(403, "insufficient-scope", check);
+        assert_eq!(problem["failed_check"], check, "{problem}");
+    };
+    refused(&node.as_actor("alice"), &strong_id, "scopes");
+    refused(&bot, &whole_id, "scopes");
+    for id in [&whole_id, &bot_id, &chain[1]] {
+        refused(&with(&further), id, "narrowed");
+    }
+    let listed = |client: &Client| {
+        let listed = client.get("/tokens").expect(200, "its own").json();
+        let items = listed["items"].as_array().expect("items").clone();
+        items.iter().map(|item| item["token_id"].as_str().expect("an id").to_owned()).collect()
+    };
+    let seen: Vec<String> = listed(&node.as_actor("alice"));
+    assert!(chain.iter().chain([&bot_id]).all(|id| seen.contains(id)), "{seen:?}");
+    assert!(!seen.contains(&strong_id), "what may not be ended is not shown: {seen:?}");
+    let seen: Vec<String> = listed(&with(&narrow));
+    assert_eq!(seen, chain[1..], "a narrowed one sees itself and what comes from it");
+    assert!(!node.as_actor("bob").get("/tokens").text_whole().contains(&chain[2]));
+
+    // The right ones. What is known of capabilities outlives a restart.
+    node.restart();
+    let with = |token: &str| node.client().with_secret(token);
+    let end = |client: &Client, id: &str| client.send("DELETE", &path(id), &[], None);
+    let over = |token: &str| {
+        let problem = with(token).get("/token").refused(401, "invalid-token", "it ended");
+        assert_eq!(problem["failed_check"], "revocation", "{problem}");
+    };
+    let ended = end(&with(&narrow), &chain[2]).expect(200, "what came from it").json();
+    assert!(ended["revoked"].is_string() && ended["parent"] == json!(chain[1]), "{ended}");
+    over(&further);
+    with(&narrow).get("/token").expect(200, "it lives on itself");
+    end(&with(&narrow), &chain[1]).expect(200, "itself");
+    over(&narrow);
+    with(&whole).get("/token").expect(200, "what it came from lives on");
+
+    let mut command = command();
+    command.env("FEDSX_PROFILES", "/nonexistent/profiles.toml").env("FEDSX_URL", &node.base);
+    command.env("FEDSX_TOKEN", secret("alice")).args(["token", "revoke", &bot_id]);
+    let run = run_to_end(command);
+    assert_eq!(run.code, Some(0), "{}", run.all());
+    over(bot.secret());
+    end(&node.as_actor("alice"), &bot_id).expect(200, "twice is once");
+    end(&node.as_actor("alice"), &whole_id).expect(200, "the phone");
+    over(&whole);
+    let strong = with(strong.secret());
+    end(&strong, &strong_id).expect(200, "every token may end itself");
+    over(strong.secret());
+    let configured = node.as_actor("alice").get("/token").expect(200, "its own").json();
+    let id = configured["token_id"].as_str().expect("an id");
+    end(&node.as_actor("alice"), id).refused(409, "conflict", "a token of the configuration");
+}

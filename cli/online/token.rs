@@ -44,9 +44,11 @@ pub enum TokenCommand {
         #[arg(long)]
         capability: bool,
     },
-    /// Show every token, without its secret, and when it was last used.
+    /// Show every token, without its secret, and when it was last used; without the scope admin
+    /// those of the own actor that may be ended.
     List,
-    /// End a token at once.
+    /// End a token at once; without the scope admin one of the own actor: this one, what was
+    /// narrowed from it, or one that allows no more.
     Revoke {
         /// Its id, as `fedsx token list` shows it.
         id: String,
@@ -122,6 +124,14 @@ fn long_time(text: &str) -> Result<Duration, ValueError> {
     humantime::parse_duration(text).map_err(|e| ValueError::Time(text.to_owned(), e))
 }
 
+/// Where the tokens are that the token of this command may see: all of them, or its actor's.
+fn list_of(api: &Api) -> Result<&'static str> {
+    let own = api.get("/token")?;
+    let scopes = own.get("scopes").and_then(Value::as_array);
+    let operates = scopes.is_some_and(|all| all.iter().any(|scope| scope == "admin"));
+    Ok(if operates { "/admin/tokens" } else { "/tokens" })
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -169,7 +179,7 @@ pub fn run(args: &TokenArgs) -> Result<ExitCode> {
             }
         }
         TokenCommand::List => {
-            let answer = api.get("/admin/tokens")?;
+            let answer = api.get(list_of(&api)?)?;
             if json {
                 println!("{answer}");
             } else {
@@ -187,7 +197,7 @@ pub fn run(args: &TokenArgs) -> Result<ExitCode> {
             }
         }
         TokenCommand::Revoke { id } => {
-            let revoked = api.delete(&format!("/admin/tokens/{}", quoted(id)))?;
+            let revoked = api.delete(&format!("{}/{}", list_of(&api)?, quoted(id)))?;
             if json {
                 println!("{revoked}");
             } else {

@@ -13,6 +13,7 @@
 //!   token, or by one narrowed from it, was tried and not refused.
 
 mod facts;
+mod known;
 mod narrow;
 mod store;
 #[cfg(test)]
@@ -35,6 +36,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+pub(crate) use self::known::Known;
+pub use self::known::MAX_KNOWN_OF_ACTOR;
 pub use self::narrow::{Narrowing, inspect, narrow};
 pub use self::store::Capabilities;
 
@@ -68,6 +71,8 @@ pub enum CapabilityError {
 pub struct Capability {
     biscuit: Biscuit,
     grant: Grant,
+    /// The scopes that the authority block states.
+    stated: Vec<Scope>,
     counters: Vec<String>,
 }
 
@@ -111,11 +116,12 @@ impl Capability {
         let mut capability = Self {
             biscuit,
             grant: Grant { token_id: root.unwrap_or_default(), actor, scopes: Vec::new() },
+            stated: stated.iter().filter_map(|(scope,)| scope.parse().ok()).collect(),
             counters: counters.into_iter().map(|(name,)| name).collect(),
         };
         let mut last = None;
-        for (scope,) in &stated {
-            let Ok(scope) = scope.parse::<Scope>() else { continue };
+        capability.stated.sort_unstable();
+        for scope in capability.stated.clone() {
             let judged = match scope {
                 Scope::Publish => Ok(()),
                 other => capability.judge(&facts::of(other, now)),
@@ -128,7 +134,6 @@ impl Capability {
         if capability.grant.scopes.is_empty() {
             return Err(last.unwrap_or_else(|| refuse("scope", "the token allows nothing")));
         }
-        capability.grant.scopes.sort_unstable();
         Ok(capability)
     }
 
@@ -141,6 +146,11 @@ impl Capability {
     /// block, the authority's first.
     pub fn revocation_ids(&self) -> Vec<String> {
         self.biscuit.revocation_identifiers().iter().map(hex::encode).collect()
+    }
+
+    /// Whether nothing was taken away since it was issued.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.biscuit.block_count() == 1
     }
 
     /// What each block says, as Datalog.

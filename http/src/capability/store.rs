@@ -1,7 +1,7 @@
 //! What the instance remembers of capability tokens: which were revoked, and how often counted
 //! ones were used. The tokens themselves are kept by those who hold them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use biscuit_auth::{KeyPair, PublicKey};
@@ -13,6 +13,7 @@ use fedsx_kernel::tokens::Scope;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use super::known::{Blocks, Known};
 use super::{Capability, CapabilityError, MAX_TOKEN_BYTES, key_pair, make, refuse};
 
 /// Where names of revoked blocks stand in the ledger.
@@ -29,14 +30,16 @@ const ID_DIGITS: usize = 128;
 /// The capability tokens of an instance; cheap to clone.
 #[derive(Clone)]
 pub struct Capabilities {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     root: KeyPair,
-    ledger: Arc<dyn Table>,
+    pub(super) ledger: Arc<dyn Table>,
     runtime: Runtime,
-    revoked: RwLock<HashSet<String>>,
+    /// The names of revoked blocks, with the time where it was kept.
+    revoked: RwLock<HashMap<String, Option<Timestamp>>>,
+    pub(super) known: RwLock<Blocks>,
     counting: Mutex<()>,
 }
 
@@ -57,21 +60,25 @@ impl Capabilities {
         secret: &[u8; 32],
         runtime: Runtime,
     ) -> Result<Self, CapabilityError> {
-        let mut revoked = HashSet::new();
+        let mut revoked = HashMap::new();
         let mut after: Option<Vec<u8>> = None;
         loop {
             let page = ledger.scan(REVOKED, after.as_deref(), 500)?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
-            let ids = page.iter().filter_map(|(key, _)| key.get(REVOKED.len()..));
-            revoked.extend(ids.map(|id| String::from_utf8_lossy(id).into_owned()));
+            revoked.extend(page.iter().filter_map(|(key, at)| {
+                let id = String::from_utf8_lossy(key.get(REVOKED.len()..)?).into_owned();
+                Some((id, std::str::from_utf8(at).ok().and_then(|at| at.parse().ok())))
+            }));
         }
         let root = key_pair(secret)?;
+        let known = RwLock::new(Blocks::load(&*ledger)?);
         let inner = Inner {
             root,
             ledger,
             runtime,
             revoked: RwLock::new(revoked),
+            known,
             counting: Mutex::new(()),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -86,18 +93,28 @@ impl Capabilities {
         self.inner.root.public()
     }
 
-    /// Makes a token (base64url). Nothing is kept of it.
+    /// Makes a token (base64url). Only the name of its block is kept, and what it was made for.
     ///
     /// # Errors
-    /// Where the library refuses.
+    /// Where the library refuses, or the ledger fails.
     pub fn issue(
         &self,
         actor: &ActorName,
         scopes: &[Scope],
         expires: Option<Timestamp>,
+        label: &str,
     ) -> Result<(String, Vec<String>), CapabilityError> {
         let biscuit = make(&self.inner.root, actor, scopes, expires, &self.inner.runtime)?;
-        let ids = biscuit.revocation_identifiers().iter().map(hex::encode).collect();
+        let ids: Vec<_> = biscuit.revocation_identifiers().iter().map(hex::encode).collect();
+        let known = Known {
+            actor: actor.clone(),
+            scopes: scopes.to_vec(),
+            parent: None,
+            label: label.to_owned(),
+            since: self.inner.runtime.clock.now(),
+            expires,
+        };
+        self.learn(&ids, &known)?;
         Ok((biscuit.to_base64()?, ids))
     }
 
@@ -111,30 +128,43 @@ impl Capabilities {
         if text.len() > MAX_TOKEN_BYTES {
             return Err(refuse("known", "the token is not known here"));
         }
-        let capability = Capability::open(text, self.public(), self.inner.runtime.clock.now())?;
+        let now = self.inner.runtime.clock.now();
+        let capability = Capability::open(text, self.public(), now)?;
         let revoked = self.inner.revoked.read().unwrap_or_else(PoisonError::into_inner);
         let ids = capability.revocation_ids();
-        match ids.iter().position(|id| revoked.contains(id)) {
-            Some(block) => Err(refuse("revocation", format!("block {block} was revoked"))),
-            None => Ok(capability),
+        if let Some(block) = ids.iter().position(|id| revoked.contains_key(id)) {
+            return Err(refuse("revocation", format!("block {block} was revoked")));
         }
+        drop(revoked);
+        self.note(&capability, now);
+        Ok(capability)
     }
 
-    /// Ends every token with this block. Durable after the log's next sync.
-    pub(crate) fn revoke(&self, id: &str) -> Result<(), Refusal> {
+    /// When a block was revoked; the epoch where that was not kept.
+    pub(crate) fn revoked(&self, id: &str) -> Option<Timestamp> {
+        let revoked = self.inner.revoked.read().unwrap_or_else(PoisonError::into_inner);
+        revoked.get(id).map(|at| at.unwrap_or(Timestamp::UNIX_EPOCH))
+    }
+
+    /// Ends every token with this block; gives when. Durable after the log's next sync.
+    pub(crate) fn revoke(&self, id: &str) -> Result<Timestamp, Refusal> {
         let id = id.to_ascii_lowercase();
         if id.len() != ID_DIGITS || !id.bytes().all(|c| c.is_ascii_hexdigit()) {
             return Err(Refusal::new(Problem::NotFound, "no block has such a name"));
         }
         let mut revoked = self.inner.revoked.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Some(at)) = revoked.get(&id) {
+            return Ok(*at);
+        }
         if revoked.len() >= MAX_REVOKED {
             let detail = format!("{MAX_REVOKED} are revoked; change the master key instead");
             return Err(Refusal::new(Problem::Conflict, detail));
         }
         let key = [REVOKED, id.as_bytes()].concat();
-        self.inner.ledger.apply(vec![(key, Some(Vec::new()))])?;
-        revoked.insert(id);
-        Ok(())
+        let now = self.inner.runtime.clock.now();
+        self.inner.ledger.apply(vec![(key, Some(now.to_string().into_bytes()))])?;
+        revoked.insert(id, Some(now));
+        Ok(now)
     }
 
     /// Whether a block's name has the form of one.

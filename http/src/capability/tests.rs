@@ -17,7 +17,7 @@ fn capabilities() -> Capabilities {
 }
 
 fn issued(capabilities: &Capabilities, scopes: &[Scope]) -> String {
-    capabilities.issue(&"alice".parse().unwrap(), scopes, None).expect("issued").0
+    capabilities.issue(&"alice".parse().unwrap(), scopes, None, "").expect("issued").0
 }
 
 fn request(value: Value) -> Map<String, Value> {

@@ -13,6 +13,7 @@ mod inbox;
 mod log;
 mod operate;
 mod outbox;
+mod own_tokens;
 mod projections;
 mod proxy;
 mod publish;
@@ -80,6 +81,8 @@ pub(crate) fn router(app: App) -> Router {
         .route("/admin/reports", get(operate::reports))
         .route("/admin/actors", get(residents::list).post(residents::create))
         .route("/token", get(tokens::own))
+        .route("/tokens", get(own_tokens::list))
+        .route("/tokens/{id}", delete(own_tokens::revoke))
         .route("/admin/tokens", get(tokens::list).post(tokens::issue))
         .route("/admin/tokens/{id}", delete(tokens::revoke))
         .route("/admin/projections", get(operate::projections))

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use fedsx_kernel::ActorName;
 use fedsx_kernel::refusal::{Problem, Refusal};
-use fedsx_kernel::tokens::{NewToken, Scope, TokenError};
+use fedsx_kernel::tokens::{NewToken, Scope, TokenError, check_label};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,12 +32,12 @@ struct Wish {
     label: String,
     /// After how many seconds it ends by itself (as in RFC 6749, section 5.1); never without it.
     expires_in: Option<i64>,
-    /// Whether it shall be one that its holder can narrow (a Biscuit), of which nothing is kept.
+    /// Whether it shall be one that its holder can narrow (a Biscuit), of which no secret is kept.
     #[serde(default)]
     capability: bool,
 }
 
-fn refusal(error: TokenError) -> Refusal {
+pub(super) fn refusal(error: TokenError) -> Refusal {
     let detail = error.to_string();
     let problem = match error {
         TokenError::Store(error) => return error.into(),
@@ -49,7 +49,7 @@ fn refusal(error: TokenError) -> Refusal {
     Refusal::new(problem, detail)
 }
 
-fn answer(status: StatusCode, value: &Value) -> Answer {
+pub(super) fn answer(status: StatusCode, value: &Value) -> Answer {
     let mut response = negotiate::json(status, "application/json", value);
     // RFC 6749, section 5.1: what holds a token is not stored.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -73,10 +73,14 @@ pub(crate) async fn own(State(app): State<App>, headers: HeaderMap) -> Answer {
     answer(StatusCode::OK, &shown)
 }
 
-/// Every token, without its secret, with how and when it was used.
+/// Every token, without its secret, with how and when it was used; of capabilities those that were
+/// issued here, and narrowed ones that were used here.
 pub(crate) async fn list(State(app): State<App>, headers: HeaderMap) -> Answer {
     allowed(&app, &headers)?;
-    answer(StatusCode::OK, &json!({ "items": app.parts.tokens.list() }))
+    let mut items: Vec<Value> = app.parts.tokens.list().iter().map(|info| json!(info)).collect();
+    let known = app.parts.capabilities.all_known(|_| true);
+    items.extend(known.iter().map(|(id, known)| super::own_tokens::shown(&app, id, known)));
+    answer(StatusCode::OK, &json!({ "items": items }))
 }
 
 /// Makes a token; the answer is the only place where its secret is ever shown. It is durable when
@@ -118,7 +122,8 @@ fn capability(app: &App, wish: &Wish, expires: Option<Timestamp>) -> Answer {
     if wish.scopes.is_empty() {
         return Err(refusal(TokenError::NoScope).into());
     }
-    let made = app.parts.capabilities.issue(&wish.actor, &wish.scopes, expires);
+    check_label(&wish.label).map_err(refusal)?;
+    let made = app.parts.capabilities.issue(&wish.actor, &wish.scopes, expires, &wish.label);
     let (secret, ids) = made.map_err(|e| Refusal::new(Problem::Internal, e.to_string()))?;
     tracing::info!(block = ids.first(), actor = %wish.actor, "a capability was issued");
     let shown = json!({
@@ -140,10 +145,9 @@ pub(crate) async fn revoke(
 ) -> Answer {
     allowed(&app, &headers)?;
     if Capabilities::is_id(&id) {
-        app.parts.capabilities.revoke(&id)?;
+        let revoked = app.parts.capabilities.revoke(&id)?;
         app.kernel().log().sync().await.map_err(Refusal::from)?;
         tracing::info!(block = %id, "a capability was revoked");
-        let revoked = app.kernel().runtime().clock.now();
         return answer(StatusCode::OK, &json!({ "revocation_id": id, "revoked": revoked }));
     }
     let revoked = app.parts.tokens.revoke(&id).map_err(refusal)?;

@@ -15,7 +15,7 @@ mod tests;
 use thiserror::Error;
 
 pub use self::ledger::{Issued, Tokens};
-pub use self::record::{NewToken, Origin, TokenInfo};
+pub use self::record::{NewToken, Origin, TokenInfo, check_label};
 pub use self::scope::{Grant, Request, Scope, authorize};
 pub use self::spec::TokenSpec;
 use crate::log::StoreError;

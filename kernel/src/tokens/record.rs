@@ -37,15 +37,24 @@ impl NewToken {
         if self.scopes.is_empty() {
             return Err(TokenError::NoScope);
         }
-        let shown = |c: char| !c.is_control();
-        if self.label.chars().count() > MAX_LABEL_CHARS || !self.label.chars().all(shown) {
-            return Err(TokenError::Label);
-        }
+        check_label(&self.label)?;
         if self.expires.is_some_and(|expires| expires <= now) {
             return Err(TokenError::Expiry);
         }
         Ok(self)
     }
+}
+
+/// Whether a token may have this label.
+///
+/// # Errors
+/// [`TokenError::Label`] where it is too long or cannot be shown.
+pub fn check_label(label: &str) -> Result<(), TokenError> {
+    let is_shown = !label.chars().any(char::is_control);
+    if is_shown && label.chars().count() <= MAX_LABEL_CHARS {
+        return Ok(());
+    }
+    Err(TokenError::Label)
 }
 
 /// What the ledger holds under the hash of an issued token.
