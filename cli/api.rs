@@ -138,6 +138,9 @@ impl Api {
         let text =
             |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or("no problem document");
         let slug = text("type").rsplit('/').next().unwrap_or_default();
-        bail!("{url} answered {}: {} ({slug})", answer.status.as_u16(), text("detail"))
+        // What a token lacks is told by name.
+        let check = problem.get("failed_check").and_then(Value::as_str);
+        let check = check.map_or_else(String::new, |check| format!("; failed check: {check}"));
+        bail!("{url} answered {}: {} ({slug}{check})", answer.status.as_u16(), text("detail"))
     }
 }

@@ -62,3 +62,4 @@ mod signing;
 mod smoke_federate;
 mod tokens;
 mod verify_cmd;
+mod wrong_caller;

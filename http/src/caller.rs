@@ -68,15 +68,20 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();
     let Some((scheme, secret)) = text.split_once(' ') else {
-        return Err(Refusal::new(Problem::InvalidToken, "Authorization: Bearer <token>"));
+        return Err(no_bearer());
     };
     if scheme.eq_ignore_ascii_case("signature") {
         return Ok(None);
     }
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Refusal::new(Problem::InvalidToken, "Authorization: Bearer <token>"));
+        return Err(no_bearer());
     }
     Ok(Some(secret.trim()))
+}
+
+fn no_bearer() -> Refusal {
+    Refusal::new(Problem::InvalidToken, "Authorization: Bearer <token>")
+        .with("failed_check", "scheme")
 }
 
 /// Only a current key that is for this signs requests.

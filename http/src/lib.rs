@@ -20,4 +20,5 @@ mod visibility;
 
 pub use app::{App, AppParts, HttpOptions, Readiness};
 pub use listener::{Accepting, Connection, Listener, TcpAcceptor};
+pub use routes::ROUTES;
 pub use server::{Server, ServerError};

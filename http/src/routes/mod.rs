@@ -1,4 +1,5 @@
-//! The routes, one file per concern.
+//! The routes, one file per concern. All of them stand in one table, from which the router and
+//! [`ROUTES`] are made; `tests/wrong_caller` has a row for each, and fails without one.
 
 mod activities;
 mod actors;
@@ -19,6 +20,7 @@ mod proxy;
 mod publish;
 mod residents;
 mod synchronization;
+mod table;
 mod tokens;
 mod triggers;
 mod types;
@@ -27,10 +29,10 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{delete, get, post};
 use fedsx_kernel::refusal::{Problem, Refusal};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use self::table::table;
 use crate::app::App;
 use crate::metrics::{REQUEST_SECONDS, REQUESTS};
 use crate::problem::Rejection;
@@ -39,64 +41,67 @@ use crate::{body, limits};
 /// What a handler gives.
 pub(crate) type Answer = Result<Response, Rejection>;
 
+table! {
+    "/activity" => post(publish::activity);
+    "/actors/{name}" => get(actors::document);
+    "/actors/{name}/outbox" => get(outbox::read).post(publish::outbox);
+    "/actors/{name}/inbox" => get(inbox::read).post(inbox::of_actor);
+    "/actors/{name}/followers" => get(actors::followers);
+    "/actors/{name}/followers/synchronization" => get(synchronization::followers);
+    "/actors/{name}/following" => get(actors::following);
+    "/actors/{name}/liked" => get(collections::likes_of);
+    "/actors/{name}/featured" => get(collections::featured_by);
+    "/actors/{name}/keys" => get(actors::keys);
+    "/actors/{name}/log/checkpoint" => get(log::checkpoint);
+    "/actors/{name}/log/tile/{*path}" => get(log::tile);
+    "/actors/{name}/log/proof/inclusion" => get(log::inclusion);
+    "/actors/{name}/log/proof/consistency" => get(log::consistency);
+    "/inbox" => post(inbox::shared);
+    "/activities/{cid}" => get(activities::activity);
+    "/objects/{id}" => get(activities::object);
+    "/objects/{id}/{what}" => get(collections::of_object);
+    "/proxy" => post(proxy::fetch);
+    "/media" => post(proxy::media);
+    "/types/{cid}" => get(types::definition);
+    "/projections" => get(projections::list);
+    "/projections/{name}" => get(projections::query);
+    "/projections/{name}/events" => get(events::events);
+    "/.well-known/webfinger" => get(discovery::webfinger);
+    "/.well-known/nodeinfo" => get(discovery::nodeinfo_links);
+    "/nodeinfo/2.1" => get(discovery::nodeinfo);
+    "/.well-known/host-meta" => get(discovery::host_meta);
+    "/.well-known/host-meta.json" => get(discovery::host_meta_json);
+    "/.well-known/sx-capabilities" => get(discovery::capabilities);
+    "/admin/dead-letter" => get(admin::dead_letters);
+    "/admin/dead-letter/replay" => post(admin::replay_peer);
+    "/admin/dead-letter/{id}" => delete(admin::drop_letter);
+    "/admin/dead-letter/{id}/replay" => post(admin::replay);
+    "/admin/peers" => get(admin::peers);
+    "/admin/triggers" => get(triggers::list);
+    "/admin/reports" => get(operate::reports);
+    "/admin/actors" => get(residents::list).post(residents::create);
+    "/token" => get(tokens::own);
+    "/tokens" => get(own_tokens::list);
+    "/tokens/{id}" => delete(own_tokens::revoke);
+    "/admin/tokens" => get(tokens::list).post(tokens::issue);
+    "/admin/tokens/{id}" => delete(tokens::revoke);
+    "/admin/projections" => get(operate::projections);
+    "/admin/projections/{name}/rebuild" => post(operate::rebuild);
+    "/admin/projections/{name}/set-aside" => get(operate::list);
+    "/admin/projections/{name}/set-aside/{global_seq}" => post(operate::decide);
+    "/admin/delivery/{cid}" => get(admin::delivery);
+    "/admin/backup" => get(backup::latest).post(backup::start);
+    "/admin/erase" => post(erasure::erase);
+    "/admin/equivocations" => get(admin::equivocations);
+    "/problems/{slug}" => get(health::problem);
+    "/livez" => get(health::live);
+    "/readyz" => get(health::ready);
+    "/metrics" => get(health::metrics);
+}
+
 /// All routes with their layers.
 pub(crate) fn router(app: App) -> Router {
-    Router::new()
-        .route("/activity", post(publish::activity))
-        .route("/actors/{name}", get(actors::document))
-        .route("/actors/{name}/outbox", get(outbox::read).post(publish::outbox))
-        .route("/actors/{name}/inbox", get(inbox::read).post(inbox::of_actor))
-        .route("/actors/{name}/followers", get(actors::followers))
-        .route("/actors/{name}/followers/synchronization", get(synchronization::followers))
-        .route("/actors/{name}/following", get(actors::following))
-        .route("/actors/{name}/liked", get(collections::likes_of))
-        .route("/actors/{name}/featured", get(collections::featured_by))
-        .route("/actors/{name}/keys", get(actors::keys))
-        .route("/actors/{name}/log/checkpoint", get(log::checkpoint))
-        .route("/actors/{name}/log/tile/{*path}", get(log::tile))
-        .route("/actors/{name}/log/proof/inclusion", get(log::inclusion))
-        .route("/actors/{name}/log/proof/consistency", get(log::consistency))
-        .route("/inbox", post(inbox::shared))
-        .route("/activities/{cid}", get(activities::activity))
-        .route("/objects/{id}", get(activities::object))
-        .route("/objects/{id}/{what}", get(collections::of_object))
-        .route("/proxy", post(proxy::fetch))
-        .route("/media", post(proxy::media))
-        .route("/types/{cid}", get(types::definition))
-        .route("/projections", get(projections::list))
-        .route("/projections/{name}", get(projections::query))
-        .route("/projections/{name}/events", get(events::events))
-        .route("/.well-known/webfinger", get(discovery::webfinger))
-        .route("/.well-known/nodeinfo", get(discovery::nodeinfo_links))
-        .route("/nodeinfo/2.1", get(discovery::nodeinfo))
-        .route("/.well-known/host-meta", get(discovery::host_meta))
-        .route("/.well-known/host-meta.json", get(discovery::host_meta_json))
-        .route("/.well-known/sx-capabilities", get(discovery::capabilities))
-        .route("/admin/dead-letter", get(admin::dead_letters))
-        .route("/admin/dead-letter/replay", post(admin::replay_peer))
-        .route("/admin/dead-letter/{id}", delete(admin::drop_letter))
-        .route("/admin/dead-letter/{id}/replay", post(admin::replay))
-        .route("/admin/peers", get(admin::peers))
-        .route("/admin/triggers", get(triggers::list))
-        .route("/admin/reports", get(operate::reports))
-        .route("/admin/actors", get(residents::list).post(residents::create))
-        .route("/token", get(tokens::own))
-        .route("/tokens", get(own_tokens::list))
-        .route("/tokens/{id}", delete(own_tokens::revoke))
-        .route("/admin/tokens", get(tokens::list).post(tokens::issue))
-        .route("/admin/tokens/{id}", delete(tokens::revoke))
-        .route("/admin/projections", get(operate::projections))
-        .route("/admin/projections/{name}/rebuild", post(operate::rebuild))
-        .route("/admin/projections/{name}/set-aside", get(operate::list))
-        .route("/admin/projections/{name}/set-aside/{global_seq}", post(operate::decide))
-        .route("/admin/delivery/{cid}", get(admin::delivery))
-        .route("/admin/backup", get(backup::latest).post(backup::start))
-        .route("/admin/erase", post(erasure::erase))
-        .route("/admin/equivocations", get(admin::equivocations))
-        .route("/problems/{slug}", get(health::problem))
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
+    bare()
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(app.clone(), body::settle))

@@ -8,7 +8,7 @@
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use fedsx_kernel::refusal::{Problem, Refusal};
-use fedsx_kernel::tokens::{Grant, Scope, TokenInfo};
+use fedsx_kernel::tokens::{Grant, Scope, TokenInfo, no_token};
 use serde_json::{Value, json};
 
 use super::Answer;
@@ -30,9 +30,7 @@ impl Holder {
             Some(capability) => Some(capability.grant().clone()),
             None => caller::token(app, headers)?,
         };
-        let grant = grant.ok_or_else(|| {
-            Refusal::new(Problem::InvalidToken, "send a bearer token in the Authorization header")
-        })?;
+        let grant = grant.ok_or_else(no_token)?;
         Ok(Self { grant, capability })
     }
 

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use fedsx_delivery::Schemes;
 use fedsx_kernel::ActorName;
 use fedsx_kernel::refusal::{Problem, Refusal};
-use fedsx_kernel::tokens::{Grant, Request, Scope, authorize};
+use fedsx_kernel::tokens::{Grant, Request, Scope, authorize, no_token};
 use fedsx_projections::{Query, Reader, Visibility};
 use serde_json::{Value, json};
 
@@ -124,9 +124,7 @@ fn own_key(grant: Option<&Grant>, key: Vec<String>) -> Result<Vec<String>, Refus
             .map_err(|_| Refusal::new(Problem::NotFound, "there is nothing here for you"))?,
         None => match grant {
             Some(grant) => grant.actor.clone(),
-            None => {
-                return Err(Refusal::new(Problem::InvalidToken, "this projection is private"));
-            }
+            None => return Err(no_token()),
         },
     };
     authorize(grant, Request::Read(&owner))?;

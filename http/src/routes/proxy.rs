@@ -8,7 +8,7 @@ use axum::response::IntoResponse as _;
 use fedsx_delivery::discovery::{UPSTREAM_STATUS, budgeted};
 use fedsx_kernel::address::origin_of;
 use fedsx_kernel::refusal::{Problem, Refusal};
-use fedsx_kernel::tokens::{Request, authorize};
+use fedsx_kernel::tokens::{Request, authorize, no_token};
 
 use super::{Answer, nothing_here};
 use crate::app::App;
@@ -23,7 +23,7 @@ const MAX_URL_BYTES: usize = 2048;
 pub(crate) async fn fetch(State(app): State<App>, headers: HeaderMap, body: Body) -> Answer {
     let grant = caller::token(&app, &headers)?;
     let actor = grant.as_ref().map(|grant| grant.actor.clone());
-    let actor = actor.ok_or_else(|| Refusal::new(Problem::InvalidToken, "a token is needed"))?;
+    let actor = actor.ok_or_else(no_token)?;
     authorize(grant.as_ref(), Request::Read(&actor))?;
     super::actors::hosted(&app, &actor)?;
     let form = body::form(&app, &headers, body).await?;

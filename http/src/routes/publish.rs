@@ -11,7 +11,7 @@ use fedsx_kernel::address::origin_of;
 use fedsx_kernel::kernel::KeySource as _;
 use fedsx_kernel::log::Once;
 use fedsx_kernel::refusal::{Problem, Refusal};
-use fedsx_kernel::tokens::{Request, authorize};
+use fedsx_kernel::tokens::{Request, authorize, no_token};
 use fedsx_kernel::{ActorName, Publish, Published, json};
 use serde_json::{Map, Value};
 
@@ -46,7 +46,7 @@ pub(crate) async fn outbox(
 }
 
 async fn publish(app: &App, actor: Option<ActorName>, headers: &HeaderMap, body: Body) -> Answer {
-    let actor = actor.ok_or_else(|| Refusal::new(Problem::InvalidToken, "a token is needed"))?;
+    let actor = actor.ok_or_else(no_token)?;
     let bytes = body::activity(app, headers, body).await?;
     let request = parse(&bytes)?;
     // What a request changes is known only when it is prepared; the rules refuse it there.

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use fedsx_kernel::ActorName;
 use fedsx_kernel::refusal::{Problem, Refusal};
-use fedsx_kernel::tokens::{NewToken, Scope, TokenError, check_label};
+use fedsx_kernel::tokens::{NewToken, Scope, TokenError, check_label, no_token};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -58,9 +58,7 @@ pub(super) fn answer(status: StatusCode, value: &Value) -> Answer {
 
 /// What the token of the request stands for, for its holder.
 pub(crate) async fn own(State(app): State<App>, headers: HeaderMap) -> Answer {
-    let grant = caller::token(&app, &headers)?.ok_or_else(|| {
-        Refusal::new(Problem::InvalidToken, "send a bearer token in the Authorization header")
-    })?;
+    let grant = caller::token(&app, &headers)?.ok_or_else(no_token)?;
     let id = app.base().actor(&grant.actor);
     let mut shown = json!(grant);
     if let Value::Object(members) = &mut shown {

@@ -16,7 +16,7 @@ use thiserror::Error;
 
 pub use self::ledger::{Issued, Tokens};
 pub use self::record::{NewToken, Origin, TokenInfo, check_label};
-pub use self::scope::{Grant, Request, Scope, authorize};
+pub use self::scope::{Grant, Request, Scope, authorize, no_token};
 pub use self::spec::TokenSpec;
 use crate::log::StoreError;
 

@@ -72,11 +72,15 @@ pub enum Request<'a> {
     Admin,
 }
 
+/// The refusal of a request without a token.
+pub fn no_token() -> Refusal {
+    Refusal::new(Problem::InvalidToken, "send a bearer token in the Authorization header")
+        .with("failed_check", "token")
+}
+
 /// The one place that decides what a token allows; the refusal names the failed check.
 pub fn authorize(grant: Option<&Grant>, request: Request<'_>) -> Result<(), Refusal> {
-    let grant = grant.ok_or_else(|| {
-        Refusal::new(Problem::InvalidToken, "send a bearer token in the Authorization header")
-    })?;
+    let grant = grant.ok_or_else(no_token)?;
     let (scope, actor) = match request {
         Request::Publish(actor) => (Scope::Publish, Some(actor)),
         Request::Define => (Scope::Define, None),
