@@ -143,12 +143,14 @@ pub fn pour(data: &Path, seed: u64) -> Result<()> {
     storage.check()?;
     say("whole", head)?;
     let heavy = dice.percent(60);
+    // Few rows are written again so soon that sled uses their segments again within a few others.
+    let groups = if dice.percent(50) { dice.below(30) + 1 } else { GROUPS };
     // While a projection is rebuilt, nothing may be appended, and so nothing synced, for long.
     let rebuilding = heavy && dice.percent(50);
     for table in tables {
         let pouring = dice.fork();
         thread::spawn(move || {
-            let Err(error) = pour_rows(&*table, &pouring, heavy);
+            let Err(error) = pour_rows(&*table, &pouring, groups, heavy);
             eprintln!("the table: {error:#}");
             std::process::exit(2);
         });
@@ -170,9 +172,14 @@ pub fn pour(data: &Path, seed: u64) -> Result<()> {
 }
 
 /// Writes rows without end, as a rebuild does: nothing of it is synced but by the log.
-fn pour_rows(table: &dyn Table, dice: &Dice, heavy: bool) -> Result<std::convert::Infallible> {
+fn pour_rows(
+    table: &dyn Table,
+    dice: &Dice,
+    groups: u64,
+    heavy: bool,
+) -> Result<std::convert::Infallible> {
     loop {
-        let group = dice.below(GROUPS);
+        let group = dice.below(groups);
         let version = dice.next();
         let rows = (0..8u64).map(|row| {
             let filling = dice.index(if heavy { 4000 } else { 300 });

@@ -262,11 +262,19 @@ impl<'a> Inspection<'a> {
                 break;
             }
         }
-        // In so little no segment is used again, so all of them must be there.
-        let mut expected = floor(durable);
+        let lost = self.lost(durable);
+        Ok(broken.into_iter().chain(lost).min())
+    }
+
+    /// The first segment that was never durable and is not there; the one after the last is none.
+    fn lost(&self, durable: u64) -> Option<u64> {
         let recent = self.end.saturating_sub(durable) <= MAX_UNSYNCED;
+        // sled uses a segment again once the copies of what was in it are stable, in a few hundred
+        // milliseconds where the same rows are written over and over: before what is said to be
+        // stable, a segment that is not there was used again. After that, all of them must be there.
+        let mut expected = floor(durable.max(self.stable));
         if !recent || self.ordered.range(expected..).next().is_none() {
-            return Ok(broken);
+            return None;
         }
         if !self.ordered.contains_key(&expected) {
             expected += SEGMENT_BYTES;
@@ -274,7 +282,7 @@ impl<'a> Inspection<'a> {
         while self.ordered.contains_key(&expected) {
             expected += SEGMENT_BYTES;
         }
-        Ok(Some(broken.map_or(expected, |broken| broken.min(expected))))
+        Some(expected)
     }
 
     /// Everything beyond a place.
@@ -425,6 +433,22 @@ mod tests {
         assert_eq!(marks.up_to(|_| Ok(Some(250))).unwrap(), 300, "a place that counts is broken");
         let marks = durable(&[(200, 1, 1, Some(1)), (400, 2, 2, Some(1))]);
         assert_eq!(marks.up_to(|_| Ok(Some(250))).unwrap(), 400, "no batch came in between");
+    }
+
+    /// One of the segments since the last mark was used again already.
+    #[test]
+    fn what_is_not_there_of_what_was_stable_was_used_again() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("db"), vec![0; SEGMENT]).unwrap();
+        let segments = Segments::open(&directory.path().join("db")).unwrap();
+        let mut inspection = Inspection::new(&segments, Snapshot::default(), 0).unwrap();
+        let at = |number: u64| number * SEGMENT_BYTES;
+        inspection.ordered = [0, 1, 3, 4, 5].map(|number| (at(number), number)).into();
+        inspection.end = at(6) - 1000;
+        for (stable, lost) in [(0, 2), (at(2) - 1, 2), (at(3) + 5000, 6), (at(5) + 1, 6)] {
+            inspection.stable = stable;
+            assert_eq!(inspection.torn(at(1)).unwrap(), Some(at(lost)), "stable up to {stable}");
+        }
     }
 
     /// Power went while a batch was written that began after the sync.
