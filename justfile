@@ -41,3 +41,11 @@ deny:
 # The long forms
 nightly:
     scripts/nightly.sh
+
+# An instance measured over HTTP: `just bench-http 5 deliver publish`
+bench-http *args:
+    scripts/bench_http.sh {{args}}
+
+# Instructions of the hot paths, beside those in bench/counts.toml (`--update` writes them)
+count *args:
+    scripts/count_instructions.sh {{args}}

@@ -139,11 +139,17 @@ impl Bench {
 
     /// Appends everything, and tells the rate of each part.
     async fn fill(&mut self, directory: &Path, activities: u64, actors: usize) -> Result<()> {
-        let mut authors = Vec::new();
+        let (mut authors, mut waiting): (_, Vec<Pending>) = (Vec::new(), Vec::new());
         for number in 0..actors {
-            authors.push(self.create(number).await?);
+            let (author, pending) = self.create(number)?;
+            authors.push(author);
+            waiting.push(pending);
+            if waiting.len() >= IN_FLIGHT || number + 1 == actors {
+                for pending in waiting.drain(..) {
+                    pending.committed().await?;
+                }
+            }
         }
-        let mut waiting: Vec<Pending> = Vec::new();
         let (mut from, mut timer, mut first) = (0, Timer::start(), None);
         for number in 0..activities {
             let index = usize::try_from(number)? % authors.len().max(1);
@@ -258,7 +264,7 @@ async fn activate(log: &Log, options: &KernelOptions, runtime: &Runtime) -> Resu
 }
 
 impl Bench {
-    async fn create(&mut self, number: usize) -> Result<Author> {
+    fn create(&mut self, number: usize) -> Result<(Author, Pending)> {
         let name: ActorName = format!("actor{number}").parse()?;
         let id = self.base.actor(&name);
         let key = SecretKey::generate_ed25519(self.runtime.random.as_ref());
@@ -275,8 +281,8 @@ impl Bench {
                 "purposes": [Purpose::SignActivity, Purpose::HttpSignature],
             }],
         });
-        self.publish(&mut author, "Create", object)?.committed().await?;
-        Ok(author)
+        let pending = self.publish(&mut author, "Create", object)?;
+        Ok((author, pending))
     }
 
     fn note(&mut self, author: &mut Author, number: u64) -> Result<Pending> {

@@ -95,6 +95,18 @@ want_pip() {
   say 'pip is missing: the tests with data of other authors will be skipped'
 }
 
+# Counting instructions needs valgrind.
+want_valgrind() {
+  command -v valgrind >/dev/null && return 0
+  if command -v apt-get >/dev/null && { [[ $(id -u) == 0 ]] || sudo -n true 2>/dev/null; }; then
+    say 'installing by apt: valgrind'
+    as_root apt-get update -qq </dev/null >&2 || true
+    as_root env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y -qq --no-install-recommends valgrind libc6-dbg </dev/null >&2 && return 0
+  fi
+  die 'valgrind is missing; run: sudo apt-get install -y valgrind libc6-dbg'
+}
+
 as_root() { if [[ $(id -u) == 0 ]]; then "$@"; else sudo -n "$@"; fi; }
 
 need_rust() {
