@@ -52,6 +52,7 @@ mod lemmy;
 mod merkle;
 mod moves;
 mod nx_kernel_multi;
+mod observability;
 mod operator;
 mod privacy;
 mod projections;

@@ -98,6 +98,10 @@ pub struct ServeArgs {
     /// [default: true].
     #[arg(long, env = "FEDSX_STORE_COMPRESSION", value_name = "BOOL")]
     pub store_compression: Option<bool>,
+    /// For how many seconds, when it is told to stop, requests are still taken while /readyz says
+    /// that the instance goes; a balancer in front needs that [default: 0].
+    #[arg(long, env = "FEDSX_SHUTDOWN_NOTICE", value_name = "N")]
+    pub shutdown_notice: Option<u32>,
     /// A genesis bundle in place of the built-in one.
     #[arg(long, env = "FEDSX_GENESIS", value_name = "DIR")]
     pub genesis: Option<PathBuf>,
@@ -157,6 +161,8 @@ pub struct ServeConfig {
     pub authorized_fetch: bool,
     /// Whether what is stored is compressed.
     pub store_compression: bool,
+    /// For how long requests are still taken when it is told to stop.
+    pub shutdown_notice: Duration,
     /// A bundle in place of the built-in one.
     pub genesis: Option<PathBuf>,
     /// What is logged.
@@ -216,6 +222,7 @@ impl ServeArgs {
             erase_on_delete: args.erase_on_delete.unwrap_or(false),
             authorized_fetch: args.authorized_fetch.unwrap_or(false),
             store_compression: args.store_compression.unwrap_or(true),
+            shutdown_notice: Duration::from_secs(args.shutdown_notice.unwrap_or(0).into()),
             genesis: args.genesis,
             log: args.log.unwrap_or_else(|| "info".to_owned()),
             log_format: args.log_format.unwrap_or_default(),
@@ -246,6 +253,7 @@ impl ServeArgs {
             erase_on_delete: self.erase_on_delete.or(other.erase_on_delete),
             authorized_fetch: self.authorized_fetch.or(other.authorized_fetch),
             store_compression: self.store_compression.or(other.store_compression),
+            shutdown_notice: self.shutdown_notice.or(other.shutdown_notice),
             genesis: self.genesis.or(other.genesis),
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),

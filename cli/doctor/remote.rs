@@ -59,9 +59,20 @@ fn ready(api: &Api, findings: &mut Findings) -> bool {
         findings.ok(CHECK, format!("{url} is ready"));
     } else {
         let reasons = said.get("reasons").and_then(Value::as_array).cloned().unwrap_or_default();
-        let reasons: Vec<_> = reasons.iter().filter_map(Value::as_str).collect();
-        let what = format!("{url} is not ready: {}", reasons.join("; "));
-        findings.add(CHECK, Outcome::Fail, what, "wait, or see its log");
+        let members = |name: &str| -> Vec<_> {
+            let texts = reasons.iter().filter_map(|reason| reason.get(name)?.as_str());
+            texts.map(str::to_owned).collect()
+        };
+        let details =
+            members(if said.pointer("/reasons/0/detail").is_some() { "detail" } else { "reason" });
+        let what = format!("{url} is not ready: {}", details.join("; "));
+        let advice = members("advice").into_iter().next();
+        findings.add(
+            CHECK,
+            Outcome::Fail,
+            what,
+            advice.unwrap_or_else(|| "wait, or see its log".to_owned()),
+        );
     }
     let date = answer.headers.get(DATE).and_then(|date| date.to_str().ok());
     clock(date, findings);

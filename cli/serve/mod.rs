@@ -13,7 +13,7 @@ use fedsx_delivery::discovery::DiscoveryOptions;
 use fedsx_delivery::service;
 use fedsx_genesis::erasure::Wishes;
 use fedsx_http::metrics::Metrics;
-use fedsx_http::{HttpOptions, TcpAcceptor};
+use fedsx_http::{HttpOptions, Starting, TcpAcceptor};
 use fedsx_kernel::keys::FreshKeys;
 use fedsx_kernel::log::{LogOptions, SledOptions, SledStorage};
 use fedsx_kernel::runtime::Runtime;
@@ -48,6 +48,7 @@ async fn serve(args: ServeArgs, config: ServeConfig, filter: Filter) -> Result<(
         .await
         .with_context(|| format!("listening at {}", config.listen))?;
     let address = listener.local_addr()?;
+    let starting = Starting::serve(Box::new(TcpAcceptor(listener)));
     let base: Base = match &config.base_url {
         Some(base) => base.clone(),
         None => format!("http://localhost:{}", address.port()).parse()?,
@@ -64,6 +65,8 @@ async fn serve(args: ServeArgs, config: ServeConfig, filter: Filter) -> Result<(
     let master_key = data::master_key(&config.data, &storage, runtime.random.as_ref())?;
     // Only who has the directory open may change its epoch.
     let epoch = data::settle_epoch(&config.data, config.epoch)?;
+    let metrics = Metrics::install()?;
+    tokio::spawn(metrics.clone().upkeep());
     let around = Surroundings {
         runtime,
         storage: Arc::new(storage),
@@ -72,14 +75,15 @@ async fn serve(args: ServeArgs, config: ServeConfig, filter: Filter) -> Result<(
         master_key,
         key_maker: Arc::new(FreshKeys),
         genesis: Arc::new(verified),
-        metrics: Metrics::install()?,
+        metrics,
     };
     let node = Node::start(options(&config, base.clone(), epoch), around).await?;
+    let listener = starting.end().await.context("the listener")?;
     reload::on_hangup(args, config, node.controls(), filter)?;
     let mut out = std::io::stdout();
     writeln!(out, "listening on http://{address}").and_then(|()| out.flush())?;
     tracing::info!(%address, %base, epoch, "serving");
-    node.serve(Box::new(TcpAcceptor(listener)), stop).await?;
+    node.serve(listener, stop).await?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -100,6 +104,7 @@ fn options(config: &ServeConfig, base: Base, epoch: u64) -> NodeOptions {
         http.requests_per_second = per_second;
         http.burst = per_second.saturating_mul(10);
     }
+    http.notice = config.shutdown_notice;
     http.authorized_fetch = config.authorized_fetch;
     let mut client = ClientOptions {
         allow_private_network: config.allow_private_network,

@@ -1,5 +1,6 @@
 //! The handle on delivery, and what it answers.
 
+mod census;
 mod letters;
 mod view;
 
@@ -22,6 +23,8 @@ use crate::index::{self, Index};
 use crate::ledger::{Attempt, Ledger, Schemes, Signing, StatusKind};
 use crate::peer::{Context, Peers};
 use crate::synchronization::{Statement, Synchronizer};
+
+pub use census::Census;
 
 /// Configuration of delivery.
 #[derive(Clone, Debug)]
@@ -242,6 +245,7 @@ pub struct Delivery {
     backfills: Backfills,
     healers: Healers,
     synchronizer: Synchronizer,
+    census: census::LastCensus,
 }
 
 impl Delivery {
@@ -284,7 +288,8 @@ impl Delivery {
             options,
         )
         .await?;
-        Ok(Self { kernel, ledger, index, peers, backfills, healers, synchronizer })
+        let census = census::LastCensus::default();
+        Ok(Self { kernel, ledger, index, peers, backfills, healers, synchronizer, census })
     }
 
     /// Tells the queues that a peer was heard of, so that one that was given up is tried again.

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use fedsx_delivery::Delivery;
@@ -35,6 +36,11 @@ pub struct HttpOptions {
     pub burst: u32,
     /// How long shutting down waits for requests under way.
     pub drain: Duration,
+    /// For how long, before that, requests are still taken while `/readyz` says that the node goes.
+    pub notice: Duration,
+    /// How many entries what follows the log may be behind its end for the node to be ready, once
+    /// it has caught up.
+    pub ready_lag: u64,
     /// Longest wait for `min_seq`.
     pub max_wait: Duration,
     /// Whether outboxes, collections, objects and activities are for signed requests alone
@@ -53,6 +59,8 @@ impl Default for HttpOptions {
             requests_per_second: 200,
             burst: 2000,
             drain: Duration::from_secs(10),
+            notice: Duration::ZERO,
+            ready_lag: 1000,
             max_wait: Duration::from_secs(30),
             authorized_fetch: false,
         }
@@ -106,6 +114,10 @@ pub struct App {
     pub(crate) parts: Arc<AppParts>,
     pub(crate) rates: Arc<Rates>,
     pub(crate) in_flight: Arc<Semaphore>,
+    /// Whether the node was told to stop.
+    pub(crate) draining: Arc<AtomicBool>,
+    /// Whether everything that follows the log once stood at its end.
+    pub(crate) caught_up: Arc<AtomicBool>,
 }
 
 impl App {
@@ -117,7 +129,13 @@ impl App {
             parts.kernel.runtime().clock.clone(),
         );
         let in_flight = Arc::new(Semaphore::new(parts.options.requests_in_flight));
-        Self { parts: Arc::new(parts), rates: Arc::new(rates), in_flight }
+        Self {
+            parts: Arc::new(parts),
+            rates: Arc::new(rates),
+            in_flight,
+            draining: Arc::default(),
+            caught_up: Arc::default(),
+        }
     }
 
     /// Limits the requests of one client address to this many each second, with bursts of ten

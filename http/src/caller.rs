@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderMap, Method, Uri, header};
 use fedsx_delivery::signature;
+use fedsx_kernel::metrics;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::tokens::{Grant, Scope};
 
@@ -45,6 +46,16 @@ impl Caller {
 
 /// The grant of the bearer token; `None` where there is no token.
 pub(crate) fn token(app: &App, headers: &HeaderMap) -> Result<Option<Grant>, Refusal> {
+    let found = grant_of(app, headers);
+    match &found {
+        Ok(None) => {}
+        Ok(Some(_)) => metrics::TOKENS.count(1, &["accepted"]),
+        Err(_) => metrics::TOKENS.count(1, &["refused"]),
+    }
+    found
+}
+
+fn grant_of(app: &App, headers: &HeaderMap) -> Result<Option<Grant>, Refusal> {
     let Some(secret) = bearer(headers)? else { return Ok(None) };
     match capability(app, headers)? {
         Some(capability) => Ok(Some(capability.grant().clone())),

@@ -14,11 +14,16 @@ pub mod metrics;
 mod negotiate;
 mod pages;
 mod problem;
+mod process;
+mod readiness;
 mod routes;
 mod server;
+mod starting;
 mod visibility;
 
 pub use app::{App, AppParts, HttpOptions, Readiness};
 pub use listener::{Accepting, Connection, Listener, TcpAcceptor};
+pub use readiness::Reason;
 pub use routes::ROUTES;
 pub use server::{Server, ServerError};
+pub use starting::Starting;

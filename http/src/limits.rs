@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use fedsx_kernel::metrics;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::runtime::Clock;
 use governor::clock::Clock as RateClock;
@@ -100,6 +101,7 @@ pub(crate) async fn limit(State(app): State<App>, request: Request, next: Next) 
     if let Some(client) = client
         && let Err(seconds) = app.rates.check(client)
     {
+        metrics::HTTP_SHED.count(1, &["client-rate"]);
         let refusal = Refusal::new(Problem::TooManyRequests, "this client asks too often");
         return Rejection::after(refusal, seconds).into_response();
     }
@@ -108,6 +110,7 @@ pub(crate) async fn limit(State(app): State<App>, request: Request, next: Next) 
         if health {
             return next.run(request).await;
         }
+        metrics::HTTP_SHED.count(1, &["in-flight"]);
         let refusal = Refusal::new(Problem::Busy, "too many requests are under way");
         return refusal_response(refusal);
     };

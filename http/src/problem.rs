@@ -3,6 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fedsx_delivery::signature::{ACCEPT_SIGNATURE, ACCEPT_SIGNATURE_HERE};
+use fedsx_kernel::metrics;
 use fedsx_kernel::refusal::{Problem, RETRY_AFTER, Refusal};
 use serde_json::{Map, json};
 
@@ -74,6 +75,7 @@ impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         let Refusal { problem, detail, members } = self.refusal;
         let status = status(problem);
+        metrics::PROBLEMS.count(1, &[problem.slug()]);
         let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
             // What failed inside is for the operator, not for the client.
             tracing::error!(problem = problem.slug(), detail, "a request failed here");

@@ -1,9 +1,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::extract::Request;
+use fedsx_kernel::metrics;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -48,10 +50,11 @@ impl Server {
     pub async fn run(
         self,
         mut listener: Box<dyn Listener>,
-        mut stop: watch::Receiver<bool>,
+        stop: watch::Receiver<bool>,
     ) -> Result<bool, ServerError> {
         let clock = self.app.kernel().runtime().clock.clone();
         let most = self.app.parts.options.connections;
+        let mut stop = self.after_notice(stop);
         let connections = Arc::new(Semaphore::new(most));
         loop {
             let permit = tokio::select! {
@@ -85,6 +88,25 @@ impl Server {
         }
     }
 
+    /// Turns true some while after `stop` does: until then whoever asks is told that the node goes,
+    /// so that balancers send requests elsewhere before none is taken any more.
+    fn after_notice(&self, mut stop: watch::Receiver<bool>) -> watch::Receiver<bool> {
+        let (sender, later) = watch::channel(false);
+        let (draining, notice) = (self.app.draining.clone(), self.app.parts.options.notice);
+        let clock = self.app.kernel().runtime().clock.clone();
+        tokio::spawn(async move {
+            told(&mut stop).await;
+            draining.store(true, Ordering::Relaxed);
+            if !notice.is_zero() {
+                clock.sleep(notice).await;
+            }
+            sender.send_replace(true);
+            // As long as somebody listens, the channel stays open.
+            sender.closed().await;
+        });
+        later
+    }
+
     fn serve(
         &self,
         stream: Box<dyn Connection>,
@@ -105,6 +127,7 @@ impl Server {
             .max_headers(100)
             .max_buf_size(64 * 1024);
         tokio::spawn(async move {
+            let _open = metrics::HTTP_CONNECTIONS.raise(&[]);
             let connection = builder.serve_connection(TokioIo::new(stream), service);
             tokio::pin!(connection);
             let ended = tokio::select! {

@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod keys;
 pub mod log;
 pub mod merkle;
+pub mod metrics;
 pub mod order;
 pub mod pipeline;
 pub mod proof;

@@ -121,7 +121,7 @@ impl SimNode {
             client: ClientOptions { allow_http: true, ..ClientOptions::default() },
             discovery: DiscoveryOptions::default(),
             delivery: service::Options::default(),
-            http: HttpOptions::default(),
+            http: HttpOptions { ready_lag: 0, ..HttpOptions::default() },
             tokens: tokens.collect(),
             wishes: Wishes { always: false },
         }

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod crates;
+pub mod exposition;
 pub mod matrix;
 pub mod node;
 pub mod npm;

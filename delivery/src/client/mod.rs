@@ -20,6 +20,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fedsx_kernel::metrics::{self, Timer};
 use fedsx_kernel::runtime::Clock;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
@@ -100,6 +101,10 @@ impl Client {
     ///
     /// See [`ClientError::class`]. Where [`ClientError::status`] is there, the peer had answered.
     pub async fn send(&self, request: Request) -> Result<Response, ClientError> {
+        counted("post", self.send_once(request)).await
+    }
+
+    async fn send_once(&self, request: Request) -> Result<Response, ClientError> {
         let Request { method, url, mut headers, body } = request;
         let target = Target::parse(&url, self.options.allow_http)?;
         self.complete(&mut headers, &target);
@@ -131,10 +136,12 @@ impl Client {
             .map_err(|_| ClientError::InvalidRequest("Accept is not a field value".to_owned()))?;
         let target = Target::parse(url, self.options.allow_http)?;
         let mut status = None;
-        let outcome =
-            timeout(self.options.request_timeout, self.follow(target, &accept, sign, &mut status))
-                .await;
-        outcome.unwrap_or_else(|_| Err(self.too_slow(status)))
+        counted("fetch", async {
+            let whole = self.follow(target, &accept, sign, &mut status);
+            let outcome = timeout(self.options.request_timeout, whole).await;
+            outcome.unwrap_or_else(|_| Err(self.too_slow(status)))
+        })
+        .await
     }
 
     async fn follow(
@@ -254,6 +261,33 @@ impl Client {
     fn too_slow(&self, status: Option<StatusCode>) -> ClientError {
         ClientError::Timeout { after: self.options.request_timeout, status }
     }
+}
+
+/// Counts a request and what became of it.
+async fn counted(
+    purpose: &'static str,
+    request: impl Future<Output = Result<Response, ClientError>>,
+) -> Result<Response, ClientError> {
+    let timer = Timer::start();
+    let answer = request.await;
+    let outcome = match &answer {
+        Ok(answer) => match answer.status.as_u16() {
+            ..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            500.. => "5xx",
+        },
+        Err(error) => match error.class() {
+            FailureClass::PeerDown => "unreachable",
+            FailureClass::Certificate => "certificate",
+            FailureClass::RefusedHere => "refused-here",
+            FailureClass::BadAnswer => "unusable",
+            FailureClass::Local => "failed-here",
+        },
+    };
+    metrics::REQUESTS_OUT.count(1, &[purpose, outcome]);
+    metrics::REQUEST_OUT_SECONDS.record(timer.seconds(), &[purpose]);
+    answer
 }
 
 /// The size of a header section on the wire: each field has `: ` and a line end.

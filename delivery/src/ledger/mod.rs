@@ -323,6 +323,19 @@ impl Ledger {
             .collect()
     }
 
+    /// How many dead letters there are.
+    pub fn count_letters(&self) -> Result<u64, StoreError> {
+        let (prefix, mut count, mut after) = (below(b'd', &[]), 0, None::<Vec<u8>>);
+        loop {
+            let page = self.table.scan(&prefix, after.as_deref(), PAGE)?;
+            count += page.len() as u64;
+            match page.into_iter().nth(PAGE - 1) {
+                Some((key, _)) => after = Some(key),
+                None => return Ok(count),
+            }
+        }
+    }
+
     /// Up to `limit` statuses, of one activity or of all, after one of them.
     pub fn statuses(
         &self,

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fedsx_kernel::log::StoreError;
+use fedsx_kernel::metrics::{self, Timer};
 use fedsx_kernel::runtime::BlockingFailed;
 use fedsx_kernel::supervision::SHUTDOWN;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -59,6 +60,11 @@ impl Drop for State {
             timer.abort();
         }
     }
+}
+
+/// Milliseconds as seconds, for metrics.
+fn seconds_of(ms: i64) -> f64 {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).as_secs_f64()
 }
 
 impl Actor for PeerActor {
@@ -228,8 +234,20 @@ impl PeerActor {
             &item,
             Outcome::because(Verdict::LocalFailure, "the attempt ended abnormally"),
         );
-        let work =
-            tokio::spawn(async move { send::attempt(&context, &peer, seq, &item, schemes).await });
+        let work = tokio::spawn(async move {
+            let timer = Timer::start();
+            let report = send::attempt(&context, &peer, seq, &item, schemes).await;
+            let verdict = &report.outcome.verdict;
+            if let Some(outcome) = verdict.name() {
+                metrics::ATTEMPTS.count(1, &[outcome]);
+                metrics::ATTEMPT_SECONDS.record(timer.seconds(), &[]);
+            }
+            if *verdict == Verdict::Delivered {
+                let waited = context.now_ms().saturating_sub(item.enqueued_ms);
+                metrics::DELIVERED_AFTER.record(seconds_of(waited), &[]);
+            }
+            report
+        });
         let myself = myself.clone();
         tokio::spawn(async move {
             let report = work.await.unwrap_or(failed);

@@ -33,6 +33,22 @@ pub(super) enum Verdict {
     Abandoned,
 }
 
+impl Verdict {
+    /// The name that metrics count it under; `None` where nothing was tried.
+    pub fn name(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Delivered => "delivered",
+            Self::Skipped => "skipped",
+            Self::Erased => "erased",
+            Self::Parked => "parked",
+            Self::Faulted => "retried",
+            Self::PeerFailed { .. } => "peer-failed",
+            Self::LocalFailure => "failed-here",
+            Self::Abandoned => return None,
+        })
+    }
+}
+
 /// What became of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Outcome {

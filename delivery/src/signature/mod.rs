@@ -21,6 +21,7 @@ mod tests;
 mod window;
 
 use fedsx_kernel::keys::{Algorithm, PublicKey, SecretKey};
+use fedsx_kernel::metrics;
 use fedsx_kernel::runtime::Random;
 use hyper::http::header::{AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::{Method, Uri};
@@ -168,6 +169,17 @@ pub struct Claim {
 impl Claim {
     /// Verifies the signature with the key that [`Claim::key_id`] names.
     pub fn verify(&self, key: &PublicKey) -> Result<(), SignatureError> {
+        let verdict = self.check(key);
+        let scheme = match self.scheme {
+            Scheme::Rfc9421 => "rfc9421",
+            Scheme::Cavage => "draft-cavage",
+        };
+        let outcome = if verdict.is_ok() { "valid" } else { "invalid" };
+        metrics::SIGNATURES.count(1, &[scheme, outcome]);
+        verdict
+    }
+
+    fn check(&self, key: &PublicKey) -> Result<(), SignatureError> {
         if let Some(claimed) = self.algorithm
             && claimed != key.algorithm()
         {

@@ -1,72 +1,59 @@
 //! Health, metrics, and the pages that problem documents name.
 
 use axum::extract::{Extension, Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use fedsx_kernel::refusal::{Problem, Refusal};
+use fedsx_kernel::tokens::{Request, authorize};
 use serde_json::json;
 
 use super::Answer;
 use crate::app::App;
 use crate::limits::ClientAddress;
-use crate::metrics::{EQUIVOCATIONS, HOSTED, LOG_COMMITS, LOG_HEAD, PROJECTION_SEQ};
-use crate::negotiate;
+use crate::readiness::Report;
+use crate::{caller, negotiate};
 
 pub(crate) async fn live() -> Answer {
     Ok(negotiate::json(StatusCode::OK, "application/json", &json!({ "live": true })))
 }
 
-/// Ready when projections, delivery's index and the instance's own answers stand at the end of
-/// the log as it was when the question came, and the store takes writes.
-pub(crate) async fn ready(State(app): State<App>) -> Answer {
-    let head = app.kernel().log().head();
-    let mut reasons: Vec<String> = app
-        .parts
-        .projections
-        .list()
-        .iter()
-        .filter(|info| info.global_seq < head)
-        .map(|info| format!("projection {} is at {} of {head}", info.name, info.global_seq))
-        .collect();
-    let cursor = app.parts.delivery.cursor();
-    if cursor < head {
-        reasons.push(format!("delivery is at {cursor} of {head}"));
-    }
-    let reactions = *app.parts.readiness.reactions.borrow();
-    if reactions < head {
-        reasons.push(format!("reactions are at {reactions} of {head}"));
-    }
-    if let Some(why) = app.kernel().log().failure() {
-        reasons.push(format!("the store takes no more writes until a restart: {why}"));
-    }
-    let ready = reasons.is_empty();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let answer = json!({ "ready": ready, "reasons": reasons, "global_seq": head });
-    Ok(negotiate::json(status, "application/json", &answer))
+/// Ready when the store takes writes and what follows the log is at its end, or near it.
+pub(crate) async fn ready(
+    State(app): State<App>,
+    Extension(client): Extension<ClientAddress>,
+    headers: HeaderMap,
+) -> Answer {
+    let report = app.read(|app| Ok(Report::of(app))).await?;
+    let answer = report.answer(may_operate(&app, client, &headers));
+    Ok(negotiate::json(report.status(), "application/json", &answer))
 }
 
+/// What Prometheus collects; for this machine, and for tokens that may operate.
 pub(crate) async fn metrics(
     State(app): State<App>,
     Extension(client): Extension<ClientAddress>,
+    headers: HeaderMap,
 ) -> Answer {
-    if !client.0.ip().to_canonical().is_loopback() {
-        return Err(Refusal::new(Problem::NotFound, "metrics are for this machine").into());
+    if !may_operate(&app, client, &headers) {
+        let detail = "metrics are for this machine, and for tokens with the scope admin";
+        return Err(Refusal::new(Problem::NotFound, detail).into());
     }
-    let equivocations = app
-        .read(|app| Ok(fedsx_genesis::fold::equivocation_count(app.kernel().log().state())?))
-        .await?;
-    metrics::counter!(EQUIVOCATIONS).absolute(equivocations);
-    #[allow(clippy::cast_precision_loss)]
-    {
-        metrics::gauge!(LOG_HEAD).set(app.kernel().log().head() as f64);
-        metrics::counter!(LOG_COMMITS).absolute(app.kernel().log().commits());
-        metrics::gauge!(HOSTED).set(app.kernel().hosted_in_memory() as f64);
-        for info in app.parts.projections.list() {
-            metrics::gauge!(PROJECTION_SEQ, "projection" => info.name).set(info.global_seq as f64);
-        }
-    }
-    let text = app.parts.metrics.render().into_bytes();
+    let text = crate::metrics::page(&app).await?.into_bytes();
     Ok(negotiate::bytes(StatusCode::OK, "text/plain; version=0.0.4", text))
 }
+
+/// Whether the request comes from this machine, and not through a proxy on it, or has a token that
+/// may operate the instance.
+fn may_operate(app: &App, client: ClientAddress, headers: &HeaderMap) -> bool {
+    let forwarded = FORWARDED.iter().any(|name| headers.contains_key(*name));
+    if !forwarded && client.0.ip().to_canonical().is_loopback() {
+        return true;
+    }
+    let grant = caller::token(app, headers).ok().flatten();
+    grant.is_some_and(|grant| authorize(Some(&grant), Request::Admin).is_ok())
+}
+
+/// Header fields by which proxies tell for whom they ask.
+const FORWARDED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
 
 /// The pages that explain the kinds of problem to people.
 static PAGES: include_dir::Dir<'_> =

@@ -29,12 +29,12 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
+use fedsx_kernel::metrics::{self, Timer};
 use fedsx_kernel::refusal::{Problem, Refusal};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::table::table;
 use crate::app::App;
-use crate::metrics::{REQUEST_SECONDS, REQUESTS};
 use crate::problem::Rejection;
 use crate::{body, limits};
 
@@ -124,16 +124,15 @@ fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
     Rejection::from(Refusal::new(Problem::Internal, "a handler panicked")).into_response()
 }
 
-#[allow(clippy::disallowed_methods, reason = "durations for metrics, not time for decisions")]
 async fn measure(path: Option<MatchedPath>, request: Request, next: Next) -> Response {
     let route = path.map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
-    let method = request.method().as_str().to_owned();
-    let start = std::time::Instant::now();
+    let method = crate::metrics::method(request.method());
+    let _in_flight = metrics::HTTP_IN_FLIGHT.raise(&[]);
+    let timer = Timer::start();
     let response = next.run(request).await;
-    let status = response.status().as_u16().to_string();
-    let labels = [("route", route.clone()), ("method", method), ("status", status)];
-    metrics::counter!(REQUESTS, &labels).increment(1);
-    metrics::histogram!(REQUEST_SECONDS, "route" => route).record(start.elapsed());
+    let status = response.status();
+    metrics::HTTP_REQUESTS.count(1, &[&route, method, status.as_str()]);
+    metrics::HTTP_SECONDS.record(timer.seconds(), &[&route]);
     response
 }
 

@@ -69,7 +69,6 @@ async fn publish(app: &App, actor: Option<ActorName>, headers: &HeaderMap, body:
         spent.give_back().map_err(Refusal::from)?;
     }
     let published = published?;
-    metrics::counter!(crate::metrics::PUBLISHED).increment(1);
     Ok(answer(&published))
 }
 

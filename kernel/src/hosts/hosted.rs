@@ -9,6 +9,7 @@ use crate::address::ActorName;
 use crate::kernel::{Publish, Published, Shared};
 use crate::keys::SecretKey;
 use crate::log::{Append, AppendError, Meta, OnceValue, Pending, Place, Stream};
+use crate::metrics;
 use crate::pipeline::outbound::{self, Work};
 use crate::refusal::{Problem, Refusal};
 use crate::rules::Direction;
@@ -174,6 +175,7 @@ async fn acknowledge(
     in_flight.count.send_modify(|count| *count = count.saturating_sub(1));
     let result = match result {
         Ok(appended) => {
+            metrics::PUBLISHED.count(1, &[]);
             Ok(Published { activity, seq, global_seq: appended.global_seq, already: false })
         }
         Err(AppendError::OnceTaken(_)) => {

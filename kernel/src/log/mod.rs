@@ -33,4 +33,6 @@ pub use sled_store::{
     Salvaged, SledOptions, SledStorage, StreamKept,
 };
 pub use snapshot::{BackupError, Copied, Progress};
-pub use store::{Batch, LogStore, OnceValue, Pairs, Storage, StoreError, Table, TableWrite};
+pub use store::{
+    Batch, FreeSpace, LogStore, OnceValue, Pairs, Storage, StoreError, Table, TableWrite,
+};

@@ -12,7 +12,7 @@ use super::errors::AppendError;
 use super::group::{Append, Appended};
 use super::head::HeadFile;
 use super::pages::Pages;
-use super::store::{LogStore, Storage, StoreError};
+use super::store::{FreeSpace, LogStore, Storage, StoreError};
 use super::writer::{Request, Writer};
 use crate::activity::{Activity, Body};
 use crate::cid::Cid;
@@ -175,6 +175,16 @@ impl Log {
     /// Why no more writes are taken until a restart, where one failed; reads go on.
     pub fn failure(&self) -> Option<String> {
         self.inner.poisoned.get().cloned().or_else(|| self.inner.storage.failure())
+    }
+
+    /// The room on the device, where the storage knows of one. Asks the file system.
+    pub fn space(&self) -> Option<FreeSpace> {
+        self.inner.storage.space()
+    }
+
+    /// How many appends wait for the writer.
+    pub fn waiting(&self) -> usize {
+        self.inner.requests.max_capacity().saturating_sub(self.inner.requests.capacity())
     }
 
     /// How many batches were committed since the start.

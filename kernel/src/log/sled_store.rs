@@ -56,7 +56,7 @@ use self::rows::{Rows, Space};
 use self::table::SledTable;
 use super::head::{Head, HeadFile};
 use super::snapshot::{BackupError, Copied, Gate, Part, Progress, Tracked};
-use super::store::{LogStore, Storage, StoreError, Table};
+use super::store::{FreeSpace, LogStore, Storage, StoreError, Table};
 
 /// How a store is opened.
 #[derive(Clone)]
@@ -272,6 +272,10 @@ impl Storage for SledStorage {
 
     fn failure(&self) -> Option<String> {
         self.core.failure()
+    }
+
+    fn space(&self) -> Option<FreeSpace> {
+        Some(self.core.space())
     }
 
     fn settle(&self) -> Result<(), StoreError> {

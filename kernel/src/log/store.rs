@@ -143,6 +143,22 @@ pub trait Table: Send + Sync + 'static {
     fn apply(&self, writes: Vec<TableWrite>) -> Result<(), StoreError>;
 }
 
+/// The room on the device that a store lies on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreeSpace {
+    /// Bytes that may still be written.
+    pub free_bytes: u64,
+    /// Bytes that are kept free: with less, the log takes nothing.
+    pub reserve_bytes: u64,
+}
+
+impl FreeSpace {
+    /// Whether the log takes nothing more for lack of room.
+    pub fn is_short(&self) -> bool {
+        self.free_bytes < self.reserve_bytes
+    }
+}
+
 /// Everything that a node stores, from one provider.
 pub trait Storage: Send + Sync + 'static {
     /// The log.
@@ -155,6 +171,10 @@ pub trait Storage: Send + Sync + 'static {
     fn sync(&self) -> Result<(), StoreError>;
     /// Why no more writes are taken until a restart, where one failed.
     fn failure(&self) -> Option<String> {
+        None
+    }
+    /// The room on the device, where the provider knows of one.
+    fn space(&self) -> Option<FreeSpace> {
         None
     }
     /// Makes every write so far durable, those to projections too, which otherwise become so now

@@ -16,6 +16,7 @@ use super::head::{Head, HeadFile};
 use super::store::{Batch, LogStore, Storage, StoreError};
 use crate::activity::Activity;
 use crate::cid::Cid;
+use crate::metrics::{self, Timer};
 use crate::rules::Rules;
 use crate::runtime::Runtime;
 
@@ -116,14 +117,18 @@ impl Writer {
                 cache: self.cache.clone(),
                 erasures: self.erasures.clone(),
             };
+            let timer = Timer::start();
             let Ok(mut committed) = self.runtime.run(move || work.commit(appends)).await else {
                 self.poison(StoreError::Io("the writer failed inside a commit".into()));
                 break;
             };
-            appends = committed.rest;
+            appends = std::mem::take(&mut committed.rest);
+            let appended = committed.appends();
             match committed.outcome {
                 Ok(Some(new)) => {
                     self.commits.fetch_add(1, Ordering::Relaxed);
+                    metrics::COMMIT_SECONDS.record(timer.seconds(), &[]);
+                    metrics::COMMIT_APPENDS.record(appended, &[]);
                     self.head.send_replace(new.global_seq);
                     head = Some(new);
                 }
@@ -138,6 +143,7 @@ impl Writer {
             }
             // Whoever stopped waiting does not want the answer; the append stands all the same.
             for (result, answer) in committed.answers {
+                metrics::APPENDS.count(1, &[outcome(&result)]);
                 let _ = answer.send(result);
             }
         }
@@ -238,6 +244,23 @@ struct Committed {
     outcome: Result<Option<Head>, StoreError>,
     /// What did not go into the batch.
     rest: Appends,
+}
+
+impl Committed {
+    /// How many appends went into the batch.
+    #[allow(clippy::cast_precision_loss, reason = "for a distribution")]
+    fn appends(&self) -> f64 {
+        self.answers.iter().filter(|(result, _)| outcome(result) == "appended").count() as f64
+    }
+}
+
+/// What became of an append, for metrics.
+fn outcome(result: &AppendResult) -> &'static str {
+    match result {
+        Ok(appended) if appended.already() => "already",
+        Ok(_) => "appended",
+        Err(_) => "refused",
+    }
 }
 
 impl Batching {

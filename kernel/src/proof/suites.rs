@@ -8,6 +8,7 @@ use super::ProofError;
 use super::eddsa_jcs_2022::EddsaJcs2022;
 use super::head::{ProofHead, select};
 use crate::keys::PublicKey;
+use crate::metrics;
 
 /// A way to verify Data Integrity proofs.
 pub trait Suite: Send + Sync + 'static {
@@ -70,7 +71,12 @@ impl Suites {
         let proof = select(document, self)?.ok_or(ProofError::Missing)?;
         let head = ProofHead::of(proof)?;
         match self.0.get(head.cryptosuite.as_str()) {
-            Some(suite) => suite.verify(document, proof, key),
+            Some(suite) => {
+                let verdict = suite.verify(document, proof, key);
+                let outcome = if verdict.is_ok() { "valid" } else { "invalid" };
+                metrics::SIGNATURES.count(1, &["data-integrity", outcome]);
+                verdict
+            }
             None => Err(ProofError::UnknownSuite(head.cryptosuite)),
         }
     }

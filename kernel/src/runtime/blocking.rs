@@ -1,3 +1,5 @@
+use crate::metrics;
+
 /// Work that may block a thread: storage and expensive cryptography.
 pub type Work = Box<dyn FnOnce() + Send + 'static>;
 
@@ -12,7 +14,12 @@ pub struct TokioBlocking;
 
 impl Blocking for TokioBlocking {
     fn spawn(&self, work: Work) {
-        drop(tokio::task::spawn_blocking(work));
+        let waiting = metrics::JOBS.raise(&["waiting"]);
+        drop(tokio::task::spawn_blocking(move || {
+            drop(waiting);
+            let _running = metrics::JOBS.raise(&["running"]);
+            work();
+        }));
     }
 }
 

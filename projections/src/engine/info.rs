@@ -43,6 +43,9 @@ pub struct Info {
     pub set_aside: u64,
     /// Whether the fold's own version is served and stands at the end of the log.
     pub caught_up: bool,
+    /// Why it stands still until its actor is started again, where the storage failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub halted: Option<String>,
     /// The definition that it comes from, where it was published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub definition: Option<Cid>,
@@ -87,6 +90,7 @@ fn info(shared: &Shared, head: u64) -> Info {
         head,
         set_aside: shared.set_aside(),
         caught_up: version == shared.fold.version() && served.global_seq >= head,
+        halted: shared.halted(),
         definition: shared.fold.definition().copied(),
         rebuilding: shared.making().map(|making| Rebuilding {
             version: making.build.version,

@@ -29,6 +29,18 @@ pub(super) struct Projector {
     pub(super) runtime: Runtime,
 }
 
+impl Projector {
+    /// Makes visible that the projection stands still, or that it goes on.
+    fn noted<T>(&self, done: Result<Result<T, Halt>, Halt>) -> Result<Result<T, Halt>, Halt> {
+        let why = match &done {
+            Ok(Ok(_)) => None,
+            Ok(Err(halt)) | Err(halt) => Some(halt.to_string()),
+        };
+        self.runner.shared.set_halted(why);
+        done
+    }
+}
+
 impl Actor for Projector {
     type Msg = Message;
     type State = ();
@@ -36,7 +48,7 @@ impl Actor for Projector {
 
     async fn pre_start(&self, myself: ActorRef<Message>, (): ()) -> Result<(), ActorProcessingErr> {
         let runner = self.runner.clone();
-        self.runtime.run(move || runner.prepare()).await??;
+        self.noted(self.runtime.run(move || runner.prepare()).await.map_err(Halt::from))??;
         self.runner.shared.set_actor(myself);
         Ok(())
     }
@@ -61,8 +73,8 @@ impl Actor for Projector {
             Message::Wake => {
                 self.runner.shared.awake();
                 let _turn = self.log.turn(runner.at()).await;
-                let more =
-                    self.runtime.run(move || runner.advance()).await.map_err(Halt::from)??;
+                let advanced = self.runtime.run(move || runner.advance()).await;
+                let more = self.noted(advanced.map_err(Halt::from))??;
                 if more {
                     // Other messages get their turn between two batches.
                     myself.cast(Message::Wake)?;

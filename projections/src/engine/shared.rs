@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     making: Mutex<Option<Making>>,
     rebuilt: Mutex<Option<Rebuilt>>,
     set_aside: AtomicU64,
+    /// Why it stands still until its actor is started again.
+    halted: Mutex<Option<String>>,
     /// Whether a wake-up is on its way, so that many commits make one.
     woken: AtomicBool,
     actor: Mutex<Option<ActorRef<Message>>>,
@@ -84,6 +86,7 @@ impl Shared {
             making: Mutex::new(None),
             rebuilt: Mutex::new(None),
             set_aside: AtomicU64::new(0),
+            halted: Mutex::new(None),
             woken: AtomicBool::new(false),
             actor: Mutex::new(None),
             child,
@@ -126,6 +129,15 @@ impl Shared {
         let new = Served { build, global_seq: checkpoint.global_seq };
         self.set_aside.store(checkpoint.set_aside, Ordering::Release);
         self.served.send_if_modified(|held| std::mem::replace(held, new) != new);
+    }
+
+    /// Why it stands still, where it does.
+    pub(crate) fn halted(&self) -> Option<String> {
+        lock(&self.halted).clone()
+    }
+
+    pub(crate) fn set_halted(&self, why: Option<String>) {
+        *lock(&self.halted) = why;
     }
 
     pub(crate) fn making(&self) -> Option<Making> {

@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::device::{AMPLIFICATION, Device, Room, Writer};
 use super::errors::{io_failure, write_failure};
 use super::rows::{Mark, Prepared, Rows};
-use crate::log::store::{StoreError, TableWrite};
+use crate::log::store::{FreeSpace, StoreError, TableWrite};
+use crate::metrics::{self, Timer};
 
 /// Most bytes that are written without a sync, about. sled counts what it handed to the system as
 /// stable, moves pages on that ground, and uses their old segments again, four segments of 512 KiB
@@ -94,6 +95,11 @@ impl Core {
         StoreError::Poisoned(self.failed.get_or_init(first).clone())
     }
 
+    /// The room on the device.
+    pub(super) fn space(&self) -> FreeSpace {
+        self.room.space()
+    }
+
     /// Works out writes and checks that there is room for them.
     pub(super) fn admit(
         &self,
@@ -146,8 +152,10 @@ impl Core {
         self.db.flush().map_err(|e| self.fail(write_failure(&e)))?;
         // The watch may have seen another thread's write fail.
         self.check()?;
+        let timer = Timer::start();
         let synced = self.sync_blobs().and_then(|()| self.device.sync(&self.file));
         synced.map_err(|e| self.fail(io_failure(&e)))?;
+        metrics::SYNC_SECONDS.record(timer.seconds(), &[]);
         let mut turn = self.turn();
         turn.now.done = turn.now.done.max(begun);
         Ok(())

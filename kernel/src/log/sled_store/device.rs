@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::log::store::StoreError;
+use crate::log::store::{FreeSpace, StoreError};
 
 /// What the store asks of the device; tests put faults in between.
 pub trait Device: Send + Sync + 'static {
@@ -87,6 +87,16 @@ impl Room {
         Self { device, files, reserve_bytes, seen: Mutex::default() }
     }
 
+    /// The room that there is now.
+    pub(super) fn space(&self) -> FreeSpace {
+        FreeSpace { free_bytes: self.ask(), reserve_bytes: self.reserve_bytes }
+    }
+
+    fn ask(&self) -> u64 {
+        let room = |file: &Arc<File>| self.device.room(file).unwrap_or(u64::MAX);
+        self.files.iter().map(room).min().unwrap_or(u64::MAX)
+    }
+
     /// Whether there is room for so many bytes beside the reserve. The log asks the file system
     /// once a commit, which costs nothing beside the sync; the others once a megabyte.
     pub(super) fn admit(&self, writer: Writer, bytes: u64) -> Result<(), StoreError> {
@@ -105,8 +115,7 @@ impl Room {
             && seen.spent.saturating_add(needed) <= RECHECK_BYTES
             && fits(&seen);
         if !known {
-            let room = |file: &Arc<File>| self.device.room(file).unwrap_or(u64::MAX);
-            seen.room = self.files.iter().map(room).min().unwrap_or(u64::MAX);
+            seen.room = self.ask();
             seen.spent = 0;
         }
         let short = !fits(&seen);
