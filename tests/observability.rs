@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+use fedsx_http::ROUTES;
 use fedsx_kernel::metrics::{ALL, Kind, Values};
 use fedsx_kernel::refusal::Problem;
 use serde_json::json;
@@ -24,8 +25,7 @@ fn is_allowed(values: Values, value: &str, projections: &BTreeSet<String>) -> bo
     match values {
         Values::Of(listed) => listed.contains(&value),
         Values::Problems => Problem::ALL.iter().any(|problem| problem.slug() == value),
-        // Patterns have a name where an address has what somebody chose.
-        Values::Routes => value == "none" || value.starts_with('/'),
+        Values::Routes => value == "none" || ROUTES.iter().any(|(path, _)| *path == value),
         Values::Statuses => value.len() == 3 && value.parse::<u16>().is_ok(),
         Values::Projections => value == "published" || projections.contains(value),
         Values::Version => value == env!("CARGO_PKG_VERSION"),
