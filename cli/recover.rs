@@ -218,8 +218,8 @@ fn print(report: &Report) {
         "recovered {}{noted} entries of {} into {data}; its epoch is now {}",
         log.entries, report.base, report.epoch
     );
-    for (at, bytes) in &log.unreadable {
-        println!("  unreadable: {bytes} bytes of store/db at byte {at}");
+    for place in &log.unreadable {
+        println!("  unreadable: {} bytes of {} at byte {}", place.bytes, place.file, place.at);
     }
     if let Some(damage) = &log.first_damage {
         let stream = damage.stream.as_deref().unwrap_or("stream unknown");

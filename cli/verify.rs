@@ -124,8 +124,8 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
 /// Says which places of the store cannot be read, and what to do about it.
 fn advise(directory: &Path) {
     let Ok(salvage) = Salvage::scan(directory, &mut |_, _| {}) else { return };
-    for (at, bytes) in salvage.unreadable().iter().take(SHOWN_PLACES) {
-        eprintln!("fedsx: {bytes} bytes of store/db cannot be read at byte {at}");
+    for place in salvage.unreadable().iter().take(SHOWN_PLACES) {
+        eprintln!("fedsx: {place}");
     }
     if salvage.is_holed() {
         eprintln!(

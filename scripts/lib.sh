@@ -238,6 +238,15 @@ stop_node() {
   fi
 }
 
+# kill_node NAME: ends the node without a word, and waits until it is gone.
+kill_node() {
+  local dir
+  dir=$(node_dir "$1")
+  kill -KILL "$(cat "$dir/pid")"
+  poll "$STOP_DEADLINE_S" "$1 is gone" has_ended "$dir"
+  rm -f "$dir/pid"
+}
+
 # Shows the end of a node's log.
 show_log() {
   local file

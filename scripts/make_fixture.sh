@@ -3,7 +3,8 @@
 #   scripts/make_fixture.sh tests/fixtures/format-N
 # A fixture is made once, when a format is new, and never again: the tests show that later versions
 # still read it. It has two actors, entries of every stream, a key rotation, a body over the size
-# at which bodies are cut, and two starts. Its master key is a throwaway.
+# at which bodies are cut, two starts, and an end by which the last entries stand in the journal
+# alone. Its master key is a throwaway.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -48,7 +49,8 @@ publish "$base" "$other" "$(jq -c '{type: "Endorse", object: .cid, kind: "like"}
 await 10 "bob's Endorse in alice's inbox" "$base/actors/alice/inbox?page=true" "$secret" \
   '[.orderedItems[].type] | index("Endorse") != null'
 activities=$(get "$base/actors/alice/outbox?since=&limit=100" "$secret" | jq '.orderedItems')
-stop_node fixture
+# Killed, so that the last entries stand in the journal only.
+kill_node fixture
 
 data=$(data_of fixture)
 verified=$("$FEDSX_BIN" verify --json --data "$data")

@@ -9,7 +9,7 @@ use crate::support::{PATIENCE, eventually};
 const CALLS: &str = "trace=fdatasync,fsync,sendto,write,writev,sendmsg,read,recvfrom,readv,recvmsg";
 
 /// Whether processes can be traced here; says so where not.
-fn can_trace() -> bool {
+pub fn can_trace() -> bool {
     let mut probe = Command::new("strace");
     probe.args(["-f", "-o", "/dev/null", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
     let can = probe.status().is_ok_and(|status| status.success());
@@ -81,6 +81,60 @@ fn a_publish_is_synced_before_it_is_acknowledged() {
         }
     }
     assert!(checked >= 6, "every publish was looked at, not only {checked}");
+    stop_traced(&mut node);
+}
+
+/// A publish that comes alone waits for one sync, of the journal; what follows the log makes none
+/// in the database of the projections.
+#[test]
+fn a_lone_publish_waits_for_one_sync() {
+    if !can_trace() {
+        return;
+    }
+    let trace = tempfile::NamedTempFile::new().expect("a file");
+    let path = trace.path().display().to_string();
+    let under = ["strace", "-f", "-y", "-s", "96", "-e", CALLS, "-o", &path];
+    let mut node = Spec { under: under.map(str::to_owned).to_vec(), ..Spec::default() }.start();
+    node.create("alice");
+    const ROUNDS: usize = 5;
+    for round in 0..ROUNDS {
+        // What the one before set off is over.
+        node.settled_head();
+        let body = crate::support::verbs::note(&format!("alone {round}"));
+        node.as_actor("alice").post("/activity", &body).expect(201, "the publish");
+    }
+    let lines = eventually(PATIENCE, "the answers in the trace", || {
+        let all = lines(&trace, "HTTP/1.1 201");
+        let answers = all.iter().filter(|line| line.contains("HTTP/1.1 201")).count();
+        (answers > ROUNDS).then_some(all)
+    });
+    let (mut asked, mut waited) = (None, Vec::new());
+    for (number, line) in lines.iter().enumerate() {
+        if line.contains("POST /activity") {
+            asked = Some(number);
+        }
+        if line.contains("HTTP/1.1 201") {
+            let from = asked.take().unwrap_or_else(|| panic!("a request before {line}"));
+            let syncs = lines[from..number].iter().filter(|line| line.contains("sync("));
+            waited.push(syncs.filter(|line| line.contains("/store/")).cloned().collect::<Vec<_>>());
+        }
+    }
+    // The first one created the actor.
+    let waited = waited.split_off(waited.len() - ROUNDS);
+    assert!(waited.iter().all(|syncs| !syncs.is_empty()), "{waited:#?}");
+    assert!(waited.iter().any(|syncs| syncs.len() == 1), "{waited:#?}");
+    for line in waited.iter().flatten() {
+        assert!(line.contains("/store/journal."), "{line}");
+    }
+    let first = lines.iter().position(|line| line.contains("POST /activity")).expect("a publish");
+    let last = lines.iter().rposition(|line| line.contains("HTTP/1.1 201")).expect("an answer");
+    let elsewhere: Vec<_> = lines[first..last]
+        .iter()
+        .filter(|line| line.contains("sync(") && line.contains("/projections/"))
+        .collect();
+    assert!(elsewhere.is_empty(), "{elsewhere:#?}");
+    let journal = lines[first..last].iter().filter(|line| line.contains("/store/journal."));
+    eprintln!("{} lines on syncs of the journal for {} publishes", journal.count(), ROUNDS + 1);
     stop_traced(&mut node);
 }
 

@@ -102,6 +102,11 @@ pub struct ServeArgs {
     /// that the instance goes; a balancer in front needs that [default: 0].
     #[arg(long, env = "FEDSX_SHUTDOWN_NOTICE", value_name = "N")]
     pub shutdown_notice: Option<u32>,
+    /// How much of what was written last is read from memory, before it is moved into the database;
+    /// for log and projections each, and twice as much while that is done [default: 4MiB].
+    #[serde(deserialize_with = "values::from_text")]
+    #[arg(long, env = "FEDSX_STORE_MEMORY", value_name = "BYTES")]
+    pub store_memory: Option<Size>,
     /// A genesis bundle in place of the built-in one.
     #[arg(long, env = "FEDSX_GENESIS", value_name = "DIR")]
     pub genesis: Option<PathBuf>,
@@ -163,6 +168,8 @@ pub struct ServeConfig {
     pub store_compression: bool,
     /// For how long requests are still taken when it is told to stop.
     pub shutdown_notice: Duration,
+    /// How much of what was written is kept in memory before it is moved, in bytes.
+    pub store_memory_bytes: Option<u64>,
     /// A bundle in place of the built-in one.
     pub genesis: Option<PathBuf>,
     /// What is logged.
@@ -223,6 +230,7 @@ impl ServeArgs {
             authorized_fetch: args.authorized_fetch.unwrap_or(false),
             store_compression: args.store_compression.unwrap_or(true),
             shutdown_notice: Duration::from_secs(args.shutdown_notice.unwrap_or(0).into()),
+            store_memory_bytes: args.store_memory.map(|size| size.0),
             genesis: args.genesis,
             log: args.log.unwrap_or_else(|| "info".to_owned()),
             log_format: args.log_format.unwrap_or_default(),
@@ -254,6 +262,7 @@ impl ServeArgs {
             authorized_fetch: self.authorized_fetch.or(other.authorized_fetch),
             store_compression: self.store_compression.or(other.store_compression),
             shutdown_notice: self.shutdown_notice.or(other.shutdown_notice),
+            store_memory: self.store_memory.or(other.store_memory),
             genesis: self.genesis.or(other.genesis),
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),

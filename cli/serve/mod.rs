@@ -59,6 +59,7 @@ async fn serve(args: ServeArgs, config: ServeConfig, filter: Filter) -> Result<(
     let storage = {
         let (directory, mut options) = (config.data.clone(), SledOptions::default());
         options.compress = config.store_compression;
+        options.memory_bytes = config.store_memory_bytes.unwrap_or(options.memory_bytes);
         options.reserve_bytes = config.disk_reserve_bytes.unwrap_or(options.reserve_bytes);
         runtime.run(move || SledStorage::open_with(&directory, options)).await??
     };

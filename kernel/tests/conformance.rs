@@ -16,6 +16,8 @@ mod damage;
 mod erasing;
 #[path = "conformance/failing.rs"]
 mod failing;
+#[path = "conformance/journal.rs"]
+mod journal;
 #[path = "conformance/model.rs"]
 mod model;
 #[path = "conformance/provider.rs"]
@@ -36,6 +38,7 @@ macro_rules! suite {
     ($($layer:ident: $($case:ident),+;)+) => {
         suite!(@provider memory, crate::provider::Memory, $($layer: $($case),+;)+);
         suite!(@provider sled, crate::provider::Sled, $($layer: $($case),+;)+);
+        suite!(@provider sled_small, crate::provider::Small, $($layer: $($case),+;)+);
     };
     (@provider $name:ident, $provider:ty, $($layer:ident: $($case:ident),+;)+) => {
         mod $name {

@@ -84,6 +84,8 @@ impl Child {
         command.args(["--listen", &format!("127.0.0.1:{}", self.spec.port)]);
         command.args(["--base-url", &self.base(), "--allow-http", "--allow-private-network"]);
         command.args(["--requests-per-second", "0", "--delivery-schedule", SCHEDULE]);
+        // Little, so that it is moved into the database often.
+        command.args(["--store-memory", "128KiB"]);
         for token in &self.spec.tokens {
             command.args(["--token", token]);
         }

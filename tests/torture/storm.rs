@@ -136,7 +136,12 @@ fn storm(
 /// In the child: checks everything, then writes until it is killed.
 pub fn pour(data: &Path, seed: u64) -> Result<()> {
     let dice = Dice::new(seed);
-    let options = SledOptions { compress: dice.percent(50), ..SledOptions::default() };
+    let options = SledOptions {
+        compress: dice.percent(50),
+        memory_bytes: 1 << (14 + dice.below(9)),
+        move_after: dice.millis(1, 200),
+        ..SledOptions::default()
+    };
     let storage = SledStorage::open_with(data, options)?;
     let (log, tables) = (storage.log(), [storage.ledgers(), storage.projections()]);
     let head = check(&*log, &tables)?;

@@ -30,7 +30,7 @@ pub use refold::rules_of;
 pub use service::{Log, LogOptions, Pending};
 pub use sled_store::{
     CompactError, Compacted, Device, Disk, FORMAT, FirstDamage, OpenError, Salvage, SalvageError,
-    Salvaged, SledOptions, SledStorage, StreamKept,
+    Salvaged, SledOptions, SledStorage, StreamKept, Unreadable,
 };
 pub use snapshot::{BackupError, Copied, Progress};
 pub use store::{

@@ -19,22 +19,28 @@
 //! Format 1, whose rows are still read, had bodies at `b` hash, a `u` for every entry, and the
 //! length of each stream at `n`.
 //!
-//! sled's `flush` does not sync the device, so [`Storage::sync`] does, on the database file itself.
-//! What sled does at its start with a file that is damaged is told in [`inspect`].
+//! In front of sled stands a [`journal`], which is what is synced; what is in it is read from memory
+//! ([`layers`]) until it is moved into sled ([`flush`]). sled's own `flush` does not sync the device,
+//! so a move does, on the database file itself. What sled does at its start with a file that is
+//! damaged is told in [`inspect`].
 
 mod codec;
 mod compact;
 mod core;
+mod database;
 mod derived;
 mod device;
 mod entries;
 mod errors;
+mod flush;
 mod inspect;
+mod journal;
 mod keys;
+pub(super) mod layers;
 mod log;
 mod opening;
 mod raw;
-mod rows;
+pub(super) mod rows;
 mod salvage;
 mod state;
 mod table;
@@ -42,20 +48,21 @@ mod table;
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use compact::{CompactError, Compacted};
 pub use device::{Device, Disk};
 pub use opening::{FORMAT, OpenError};
-pub use salvage::{FirstDamage, Salvage, SalvageError, Salvaged, StreamKept};
+pub use salvage::{FirstDamage, Salvage, SalvageError, Salvaged, StreamKept, Unreadable};
 
 use self::core::{Core, Failure};
+use self::database::Place;
 use self::derived::Derived;
-use self::device::Room;
 use self::log::SledLog;
 use self::rows::{Rows, Space};
 use self::table::SledTable;
 use super::head::{Head, HeadFile};
-use super::snapshot::{BackupError, Copied, Gate, Part, Progress, Tracked};
+use super::snapshot::{BackupError, Copied, Gate, Progress};
 use super::store::{FreeSpace, LogStore, Storage, StoreError, Table};
 
 /// How a store is opened.
@@ -68,6 +75,12 @@ pub struct SledOptions {
     pub cache_bytes: u64,
     /// Whether new values are made shorter, at some cost in time; both kinds are always read.
     pub compress: bool,
+    /// What is written is moved from memory into sled when it takes so many bytes there, about; the
+    /// journal has as many, and both have twice as many while that is done. Log and projections
+    /// count apart.
+    pub memory_bytes: u64,
+    /// It is also moved when nothing else was written for so long.
+    pub move_after: Duration,
     /// The device.
     pub device: Arc<dyn Device>,
 }
@@ -78,6 +91,8 @@ impl Default for SledOptions {
             reserve_bytes: 64 * 1024 * 1024,
             cache_bytes: 32 * 1024 * 1024,
             compress: true,
+            memory_bytes: 4 * 1024 * 1024,
+            move_after: Duration::from_secs(20),
             device: Arc::new(Disk),
         }
     }
@@ -111,46 +126,33 @@ impl SledStorage {
         let store = directory.join("store");
         opening::check_unused(directory, &store)?;
         opening::check_format(directory, &store)?;
-        let config = opening::config(&store, &options);
-        let db = opening::open(directory, &store, &config, opening::noted(directory)?)?;
-        opening::sync_files(directory, &store)?;
         compact::tidy(directory).map_err(opening::io_at(directory))?;
-        opening::guarded(directory, || {
-            let storage = Self::start(directory, &store, db, config, options)?;
-            storage.check_tail(directory)?;
-            Ok(storage)
-        })
+        let storage = Self::start(directory, &store, &options)?;
+        opening::guarded(directory, || storage.check_tail(directory))?;
+        Ok(storage)
     }
 
-    fn start(
-        directory: &Path,
-        store: &Path,
-        db: sled::Db,
-        config: sled::Config,
-        options: SledOptions,
-    ) -> Result<Self, OpenError> {
-        let file = opening::file(store)?;
-        let (gate, pack) = (Arc::new(Gate::default()), options.compress);
-        let rows = |name: &str, part: Part, space: Space| {
-            let tree = db.open_tree(name).map_err(errors::read_error);
-            tree.and_then(|tree| {
-                Rows::open(Tracked::new(tree, part, gate.clone()), space, pack, config.clone())
-            })
-            .map_err(|e| OpenError::reading(directory, e))
+    fn start(directory: &Path, store: &Path, options: &SledOptions) -> Result<Self, OpenError> {
+        let reading = |e| OpenError::reading(directory, e);
+        let (gate, failed) = (Arc::new(Gate::default()), Failure::default());
+        let place = Place {
+            directory,
+            store,
+            trees: &[("log", Space::LOG), ("ledgers", Space::LEDGERS)],
+            noted: opening::noted(directory)?,
+            mark: None,
         };
-        let log = rows("log", Part::Log, Space::LOG)?;
-        let failed = Failure::default();
-        derived::leave(&db).map_err(|e| OpenError::reading(directory, e))?;
-        let projections = Derived::open(directory, &options, &failed)?;
-        let ledgers = rows("ledgers", Part::Ledgers, Space::LEDGERS)?;
-        let SledOptions { reserve_bytes, device, .. } = options;
+        let mut own = place.open(options, &gate, &failed)?;
+        derived::leave(&own.db).map_err(reading)?;
+        let projections = Derived::open(directory, options, &failed)?;
         // The log stops first, so that what follows it may catch up.
-        let files = vec![file.clone(), projections.file.clone()];
-        let room = Room::new(device.clone(), files, reserve_bytes);
-        let core = Core::start(db, config, file, store, device, room, failed);
-        let log = SledLog::open(core.clone(), log);
+        own.core.also_watch(projections.file.clone());
+        let (Some(ledgers), Some(log)) = (own.rows.pop(), own.rows.pop()) else {
+            return Err(OpenError::Store(StoreError::Io("the database has no trees".into())));
+        };
+        let core = own.core;
         Ok(Self {
-            log: Arc::new(log.map_err(|e| OpenError::reading(directory, e))?),
+            log: Arc::new(SledLog::open(core.clone(), log).map_err(reading)?),
             projections: Arc::new(projections),
             ledgers: Arc::new(SledTable { core: core.clone(), rows: ledgers }),
             core,
@@ -222,15 +224,15 @@ impl SledStorage {
             while let Some(page) = snapshot.page(from)? {
                 copied.keys += page.len() as u64;
                 copied.expected = copied.expected.max(copied.keys);
-                let writes = page.into_iter().map(|(key, value)| (key, Some(value))).collect();
-                to.apply(writes).map_err(|e| StoreError::Io(errors::write_failure(&e)))?;
+                let kept = page.into_iter().filter(|(key, _)| !from.space().is_own(key));
+                target.core.load(to, kept.map(|(key, value)| (key, Some(value))).collect())?;
                 if progress(copied).is_break() {
                     return Err(BackupError::Stopped);
                 }
             }
         }
         drop(snapshot);
-        target.sync()?;
+        target.core.loaded()?;
         target.log.reload()?;
         let last = LogStore::head(&*target.log)?;
         let head = match last.checked_sub(1) {
@@ -280,8 +282,8 @@ impl Storage for SledStorage {
 
     fn settle(&self) -> Result<(), StoreError> {
         // Where one takes no more writes, the other still may.
-        let own = self.core.sync();
-        let derived = self.projections.sync();
+        let own = self.core.settle();
+        let derived = self.projections.settle();
         own.and(derived)
     }
 

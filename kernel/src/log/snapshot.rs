@@ -13,6 +13,8 @@ use thiserror::Error;
 
 use super::head::HeadError;
 use super::sled_store::OpenError;
+use super::sled_store::layers::Layers;
+use super::sled_store::rows::Space;
 use super::store::{Pairs, StoreError, TableWrite};
 
 /// Most bytes of replaced values and their keys that are kept; beyond, the copy fails.
@@ -69,17 +71,6 @@ pub enum BackupError {
     Store(#[from] StoreError),
 }
 
-/// The trees of one store that are copied together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    /// Log and admission state.
-    Log,
-    /// Ledgers.
-    Ledgers,
-    /// Projections: rebuilt from the log, never copied.
-    Projections,
-}
-
 /// What every write to a store passes.
 #[derive(Default)]
 pub(super) struct Gate(RwLock<Option<Mutex<Capture>>>);
@@ -91,6 +82,8 @@ struct Capture {
     ledgers: Kept,
     bytes: usize,
     too_much: bool,
+    /// Why it cannot be gone on with.
+    failed: Option<String>,
 }
 
 /// The replaced values of one tree, and how far it was copied.
@@ -102,21 +95,30 @@ struct Kept {
 }
 
 impl Capture {
-    fn kept(&mut self, part: Part) -> Option<&mut Kept> {
-        match part {
-            Part::Log => Some(&mut self.log),
-            Part::Ledgers => Some(&mut self.ledgers),
-            Part::Projections => None,
+    fn kept(&mut self, space: Space) -> Option<&mut Kept> {
+        match space {
+            Space::LOG => Some(&mut self.log),
+            Space::LEDGERS => Some(&mut self.ledgers),
+            // Projections are rebuilt from the log, never copied.
+            _ => None,
+        }
+    }
+
+    fn check(&self) -> Result<(), BackupError> {
+        match &self.failed {
+            Some(why) => Err(StoreError::Io(why.clone()).into()),
+            None if self.too_much => Err(BackupError::TooMuchChange),
+            None => Ok(()),
         }
     }
 
     /// Keeps what these writes replace. Runs before they are applied.
-    fn keep(&mut self, part: Part, tree: &sled::Tree, writes: &[TableWrite]) -> sled::Result<()> {
-        if self.too_much {
+    fn keep(&mut self, tree: &Tracked, writes: &[TableWrite]) -> sled::Result<()> {
+        if self.too_much || self.failed.is_some() {
             return Ok(());
         }
         let mut more = 0;
-        let Some(kept) = self.kept(part) else { return Ok(()) };
+        let Some(kept) = self.kept(tree.space) else { return Ok(()) };
         for (key, _) in writes {
             let passed = kept.done || kept.copied_to.as_ref().is_some_and(|last| key <= last);
             if !passed && !kept.values.contains_key(key) {
@@ -139,40 +141,42 @@ fn weight(key: &[u8], value: Option<&sled::IVec>) -> usize {
 
 /// A tree whose writes pass the gate. Readers use the tree itself; nothing writes to it directly.
 pub(super) struct Tracked {
-    tree: sled::Tree,
-    part: Part,
+    layers: Layers,
+    space: Space,
     gate: Arc<Gate>,
 }
 
 impl Deref for Tracked {
-    type Target = sled::Tree;
+    type Target = Layers;
 
-    fn deref(&self) -> &sled::Tree {
-        &self.tree
+    fn deref(&self) -> &Layers {
+        &self.layers
     }
 }
 
 impl Tracked {
-    pub(super) fn new(tree: sled::Tree, part: Part, gate: Arc<Gate>) -> Self {
-        Self { tree, part, gate }
+    pub(super) fn new(tree: sled::Tree, space: Space, gate: Arc<Gate>) -> Self {
+        Self { layers: Layers::new(tree), space, gate }
     }
 
-    /// Applies all writes or none. A later write to a key wins over an earlier one.
-    pub(super) fn apply(&self, writes: Vec<TableWrite>) -> sled::Result<()> {
+    /// What its keys begin with.
+    pub(super) fn space(&self) -> Space {
+        self.space
+    }
+
+    /// Takes all writes into memory. A later write to a key wins over an earlier one. Who sees one
+    /// of them sees what `shown` did, too.
+    pub(super) fn apply(&self, writes: Vec<TableWrite>, shown: impl FnOnce()) {
         // The guard is held until the writes are applied, so that a copy begins between batches.
         let gate = self.gate.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut kept = gate.as_ref().map(lock);
-        if let Some(capture) = &mut kept {
-            capture.keep(self.part, &self.tree, &writes)?;
+        if let Some(capture) = &mut kept
+            && let Err(error) = capture.keep(self, &writes)
+        {
+            tracing::error!(%error, "what is replaced cannot be read; the backup fails");
+            **capture = Capture { failed: Some(error.to_string()), ..Capture::default() };
         }
-        let mut batch = sled::Batch::default();
-        for (key, value) in writes {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
-            }
-        }
-        self.tree.apply_batch(batch)
+        self.layers.put(writes, shown);
     }
 }
 
@@ -204,10 +208,10 @@ impl Drop for Snapshot<'_> {
 impl Snapshot<'_> {
     /// The next page of a tree, which may be empty; `None` after the last one.
     pub(super) fn page(&self, tree: &Tracked) -> Result<Option<Pairs>, BackupError> {
-        let Some(after) = self.position(tree.part)? else { return Ok(None) };
-        let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let Some(after) = self.position(tree.space)? else { return Ok(None) };
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.into()));
         let (mut pairs, mut bytes, mut last) = (BTreeMap::new(), 0, None);
-        for item in tree.tree.range::<&[u8], _>((from, Bound::Unbounded)) {
+        for item in tree.range(from, Bound::Unbounded) {
             let (key, value) = item.map_err(|e| StoreError::Io(e.to_string()))?;
             bytes += key.len() + value.len();
             pairs.insert(key.to_vec(), value.to_vec());
@@ -218,10 +222,8 @@ impl Snapshot<'_> {
         }
         let gate = self.0.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut capture = gate.as_ref().map(lock).ok_or(BackupError::Stopped)?;
-        if capture.too_much {
-            return Err(BackupError::TooMuchChange);
-        }
-        let Some(kept) = capture.kept(tree.part) else { return Ok(None) };
+        capture.check()?;
+        let Some(kept) = capture.kept(tree.space) else { return Ok(None) };
         let later = match &last {
             Some(last) => kept.values.split_off(last),
             None => BTreeMap::new(),
@@ -246,13 +248,11 @@ impl Snapshot<'_> {
     }
 
     /// Where the next page of a tree begins; `None` once it was copied.
-    fn position(&self, part: Part) -> Result<Option<Option<Vec<u8>>>, BackupError> {
+    fn position(&self, space: Space) -> Result<Option<Option<Vec<u8>>>, BackupError> {
         let gate = self.0.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut capture = gate.as_ref().map(lock).ok_or(BackupError::Stopped)?;
-        if capture.too_much {
-            return Err(BackupError::TooMuchChange);
-        }
-        let kept = capture.kept(part);
+        capture.check()?;
+        let kept = capture.kept(space);
         Ok(kept.filter(|kept| !kept.done).map(|kept| kept.copied_to.clone()))
     }
 }
@@ -276,13 +276,25 @@ mod tests {
         let db = sled::Config::new().temporary(true).open().expect("sled");
         let gate = Arc::new(Gate::default());
         let tree =
-            |name, part| Tracked::new(db.open_tree(name).expect("a tree"), part, gate.clone());
-        let trees = [tree("log", Part::Log), tree("ledgers", Part::Ledgers)];
+            |name, space| Tracked::new(db.open_tree(name).expect("a tree"), space, gate.clone());
+        let trees = [tree("log", Space::LOG), tree("ledgers", Space::LEDGERS)];
         Fixture { _db: db, gate, trees }
     }
 
     fn content(tree: &Tracked) -> Model {
         tree.iter().map(|item| item.expect("read")).map(|(k, v)| (k.to_vec(), v.to_vec())).collect()
+    }
+
+    /// What is in memory goes into the tree.
+    fn move_down(tree: &Tracked) {
+        tree.freeze();
+        for (key, value) in tree.frozen().expect("frozen").iter() {
+            match value {
+                Some(value) => tree.tree().insert(key, value).expect("written"),
+                None => tree.tree().remove(key).expect("written"),
+            };
+        }
+        tree.thaw();
     }
 
     fn key(n: u16) -> Vec<u8> {
@@ -304,7 +316,7 @@ mod tests {
             let fixture = fixture();
             for tree in &fixture.trees {
                 let writes = before.iter().map(|(k, v)| (key(*k), Some(vec![*v]))).collect();
-                tree.apply(writes).expect("written");
+                tree.apply(writes, || ());
             }
             let expected: Vec<Model> = fixture.trees.iter().map(content).collect();
             let snapshot = fixture.gate.begin().expect("begun");
@@ -315,8 +327,9 @@ mod tests {
                 loop {
                     for (place, k, v) in later.next().into_iter().flatten() {
                         let write = (key(k), v.map(|v| vec![v, v]));
-                        fixture.trees[place].apply(vec![write]).expect("written");
+                        fixture.trees[place].apply(vec![write], || ());
                     }
+                    move_down(&fixture.trees[0]);
                     let Some(page) = snapshot.page(tree).expect("a page") else { break };
                     for (key, value) in page {
                         prop_assert!(copied.insert(key, value).is_none(), "copied twice");
@@ -333,14 +346,15 @@ mod tests {
     fn writers_in_other_threads_do_not_show() {
         let fixture = fixture();
         let writes = |round: u8| (0..9000).map(|n| (key(n), Some(vec![round; 40]))).collect();
-        fixture.trees[0].apply(writes(0)).expect("written");
+        fixture.trees[0].apply(writes(0), || ());
         let snapshot = fixture.gate.begin().expect("begun");
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut round = 1;
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    fixture.trees[0].apply(writes(round)).expect("written");
+                    fixture.trees[0].apply(writes(round), || ());
+                    move_down(&fixture.trees[0]);
                     round = round % 200 + 1;
                 }
             });

@@ -1,7 +1,8 @@
 //! What is under test.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -51,20 +52,25 @@ pub struct Sled {
     directory: tempfile::TempDir,
     storage: Option<Arc<SledStorage>>,
     pub device: Arc<FaultyDevice>,
-    compress: bool,
+    options: SledOptions,
 }
 
 impl Sled {
-    fn start(directory: tempfile::TempDir, compress: bool) -> Self {
+    fn start(directory: tempfile::TempDir, options: SledOptions) -> Self {
         let device = Arc::new(FaultyDevice::default());
-        let options = SledOptions { device: device.clone(), compress, ..SledOptions::default() };
+        let options = SledOptions { device: device.clone(), ..options };
         let storage = open_patiently(directory.path(), &options).unwrap();
-        Self { directory, storage: Some(Arc::new(storage)), device, compress }
+        Self { directory, storage: Some(Arc::new(storage)), device, options }
     }
 
     /// Opens an empty store in which values are as long as they look.
     pub fn plain() -> Self {
-        Self::start(tempfile::tempdir().unwrap(), false)
+        Self::with(SledOptions { compress: false, ..SledOptions::default() })
+    }
+
+    /// Opens an empty store with options.
+    pub fn with(options: SledOptions) -> Self {
+        Self::start(tempfile::tempdir().unwrap(), options)
     }
 
     /// Ends the store and gives its directory.
@@ -80,7 +86,7 @@ impl Sled {
 
 impl Provider for Sled {
     fn open() -> Self {
-        Self::start(tempfile::tempdir().unwrap(), SledOptions::default().compress)
+        Self::with(SledOptions::default())
     }
 
     fn storage(&self) -> Arc<dyn Storage> {
@@ -88,8 +94,8 @@ impl Provider for Sled {
     }
 
     fn reopen(self) -> Self {
-        let compress = self.compress;
-        Self::start(self.into_directory(), compress)
+        let options = self.options.clone();
+        Self::start(self.into_directory(), options)
     }
 
     /// sled never syncs the files that it makes beside its database.
@@ -104,6 +110,32 @@ impl Provider for Sled {
     }
 }
 
+/// The same, where next to nothing stays in memory.
+pub struct Small(Sled);
+
+impl Provider for Small {
+    fn open() -> Self {
+        let move_after = Duration::from_millis(3);
+        Self(Sled::with(SledOptions { memory_bytes: 4096, move_after, ..SledOptions::default() }))
+    }
+
+    fn storage(&self) -> Arc<dyn Storage> {
+        self.0.storage()
+    }
+
+    fn reopen(self) -> Self {
+        Self(self.0.reopen())
+    }
+
+    fn check_files(&self) {
+        self.0.check_files();
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        self.0.directory()
+    }
+}
+
 /// Opens a store again as soon as the last task that held it before is gone.
 pub fn open_patiently(directory: &Path, options: &SledOptions) -> Result<SledStorage, OpenError> {
     for _ in 0..2000 {
@@ -115,18 +147,35 @@ pub fn open_patiently(directory: &Path, options: &SledOptions) -> Result<SledSto
     SledStorage::open_with(directory, options.clone())
 }
 
+/// What the files of a store held when one of them was synced.
+pub struct Seen {
+    /// The file that was synced.
+    pub synced: String,
+    /// All files, by name.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
 /// A device that fails on demand.
 pub struct FaultyDevice {
     pub sync_fails: AtomicBool,
     pub room: AtomicU64,
-    /// Where wanted, what the file held at each sync.
-    pub seen: Mutex<Option<Vec<Vec<u8>>>>,
+    /// Where wanted, a directory, and what its files held at each sync of one of them.
+    pub watched: Mutex<Option<(PathBuf, Vec<Seen>)>>,
 }
 
 impl Default for FaultyDevice {
     fn default() -> Self {
-        Self { sync_fails: false.into(), room: u64::MAX.into(), seen: Mutex::default() }
+        Self { sync_fails: false.into(), room: u64::MAX.into(), watched: Mutex::default() }
     }
+}
+
+/// The files in a directory, by name.
+pub fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
+    files
+        .map(|file| (file.file_name().into_string().unwrap(), std::fs::read(file.path()).unwrap()))
+        .collect()
 }
 
 impl Device for FaultyDevice {
@@ -134,12 +183,17 @@ impl Device for FaultyDevice {
         if self.sync_fails.load(Ordering::SeqCst) {
             return Err(io::Error::other("injected"));
         }
-        if let Some(seen) = &mut *self.seen.lock().unwrap() {
-            let mut bytes = Vec::new();
-            let mut file = file;
-            file.seek(io::SeekFrom::Start(0))?;
-            file.read_to_end(&mut bytes)?;
-            seen.push(bytes);
+        if let Some((directory, seen)) = &mut *self.watched.lock().unwrap() {
+            let number = |about: std::fs::Metadata| std::os::unix::fs::MetadataExt::ino(&about);
+            let own = number(file.metadata()?);
+            let synced = std::fs::read_dir(&*directory)?
+                .map(|entry| entry.unwrap())
+                .find(|entry| number(entry.metadata().unwrap()) == own);
+            // Another database's file is nothing to watch.
+            if let Some(synced) = synced {
+                let synced = synced.file_name().into_string().unwrap();
+                seen.push(Seen { synced, files: files(directory) });
+            }
         }
         file.sync_data()
     }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::database::content;
 use super::keys;
 use super::opening::OpenError;
 use super::rows::Rows;
@@ -175,9 +176,9 @@ fn same(old: &Rows, new: &Rows) -> Result<u64, CompactError> {
     let pair = |item: Option<sled::Result<(sled::IVec, sled::IVec)>>| {
         item.transpose().map_err(|e| CompactError::Store(errors::read_error(e)))
     };
-    let mut copied = new.tree().iter().filter(|item| !is_mark(new, item));
+    let mut copied = content(new.tree());
     let mut count = 0;
-    for item in old.tree().iter().filter(|item| !is_mark(old, item)) {
+    for item in content(old.tree()) {
         let (expected, found) = (pair(Some(item))?, pair(copied.next())?);
         if expected != found {
             let key = expected.map_or_else(String::new, |(key, _)| keys::shown(&key));
@@ -189,10 +190,6 @@ fn same(old: &Rows, new: &Rows) -> Result<u64, CompactError> {
         Some((key, _)) => Err(CompactError::Differs(keys::shown(&key))),
         None => Ok(count),
     }
-}
-
-fn is_mark(rows: &Rows, item: &sled::Result<(sled::IVec, sled::IVec)>) -> bool {
-    item.as_ref().is_ok_and(|(key, _)| rows.is_mark(key))
 }
 
 /// Puts the copy in the place of the store, and removes the old one.

@@ -2,7 +2,8 @@
 //!
 //! What stands here can be made again from the log. So nothing waits for its syncs, and where it is
 //! damaged it is removed and made anew: at the start where it shows then, else at the next one, for
-//! which a file [`MARK`] is left. A write that fails stops the log, too: the disk is full, or the
+//! which a file [`MARK`] is left. Its journal is synced when its rows are moved into sled, and at the
+//! end of a process. A write that fails stops the log, too: the disk is full, or the
 //! operator has to know at least. A projection
 //! that stands behind the log after a crash catches up; one that stands ahead of a log that was
 //! cut back is noticed by its checkpoint, which names the body of the entry that it stands at.
@@ -14,13 +15,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::SledOptions;
-use super::core::{Core, Failure};
-use super::device::Room;
+use super::core::Failure;
+use super::database::Place;
 use super::errors::read_error;
 use super::opening::{self, OpenError};
-use super::rows::{Rows, Space};
+use super::rows::Space;
 use super::table::SledTable;
-use crate::log::snapshot::{Gate, Part, Tracked};
+use crate::log::snapshot::Gate;
 use crate::log::store::{Pairs, StoreError, Table, TableWrite};
 
 /// The name of its tree, here and in the database of the log, where it stood at first.
@@ -34,7 +35,6 @@ pub(super) struct Derived {
     table: SledTable,
     /// Its file.
     pub(super) file: Arc<File>,
-    mark: PathBuf,
 }
 
 fn place(directory: &Path) -> PathBuf {
@@ -103,27 +103,24 @@ impl Derived {
                 reason: "it was found damaged while it was read".into(),
             });
         }
-        let config = opening::config(place, options);
-        let db = opening::open(directory, place, &config, 0)?;
-        opening::sync_files(directory, place)?;
-        opening::guarded(directory, || {
-            let file = opening::file(place)?;
-            let reading = |e| OpenError::reading(directory, e);
-            let tree = db.open_tree(TREE).map_err(|e| reading(read_error(e)))?;
-            let tree = Tracked::new(tree, Part::Projections, Arc::new(Gate::default()));
-            let pack = options.compress;
-            let rows =
-                Rows::open(tree, Space::PROJECTIONS, pack, config.clone()).map_err(reading)?;
-            let device = options.device.clone();
-            let room = Room::new(device.clone(), vec![file.clone()], options.reserve_bytes);
-            let core = Core::start(db, config, file.clone(), place, device, room, failed.clone());
-            Ok(Self { table: SledTable { core, rows }, file, mark: place.join(MARK) })
-        })
+        let database = Place {
+            directory,
+            store: place,
+            trees: &[(TREE, Space::PROJECTIONS)],
+            noted: 0,
+            mark: Some(place.join(MARK)),
+        };
+        let mut opened = database.open(options, &Arc::new(Gate::default()), failed)?;
+        let Some(rows) = opened.rows.pop() else {
+            return Err(OpenError::Store(StoreError::Io("the database has no trees".into())));
+        };
+        let table = SledTable { core: opened.core, rows };
+        Ok(Self { table, file: opened.file })
     }
 
     /// Makes everything durable that was written.
-    pub(super) fn sync(&self) -> Result<(), StoreError> {
-        self.guarded(|table| table.core.sync())
+    pub(super) fn settle(&self) -> Result<(), StoreError> {
+        self.guarded(|table| table.core.settle())
     }
 
     /// Reads everything once; gives the number of rows.
@@ -141,12 +138,7 @@ impl Derived {
             Ok(other) => return other,
             Err(panic) => ("projections".to_owned(), opening::said(panic.as_ref())),
         };
-        if !self.mark.exists() {
-            tracing::error!(place, reason, "damaged; projections are rebuilt at the next start");
-            if let Err(error) = fs::write(&self.mark, &reason) {
-                tracing::error!(%error, "remove the directory of the projections before it");
-            }
-        }
+        self.table.core.damaged(&format!("{place}: {reason}"));
         let reason = format!("{reason}; projections are rebuilt at the next start");
         Err(StoreError::Damaged { place, reason })
     }

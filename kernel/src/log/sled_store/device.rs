@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::log::store::{FreeSpace, StoreError};
 
@@ -70,7 +70,7 @@ const RECHECK_BYTES: u64 = 1024 * 1024;
 pub(super) struct Room {
     device: Arc<dyn Device>,
     /// Those that are written to: the one with the least room counts.
-    files: Vec<Arc<File>>,
+    files: Mutex<Vec<Arc<File>>>,
     reserve_bytes: u64,
     seen: Mutex<Seen>,
 }
@@ -84,17 +84,31 @@ struct Seen {
 
 impl Room {
     pub(super) fn new(device: Arc<dyn Device>, files: Vec<Arc<File>>, reserve_bytes: u64) -> Self {
-        Self { device, files, reserve_bytes, seen: Mutex::default() }
+        Self { device, files: Mutex::new(files), reserve_bytes, seen: Mutex::default() }
+    }
+
+    /// Whether there is room for so many bytes, the reserve included.
+    pub(super) fn has(&self, bytes: u64) -> bool {
+        self.look() >= bytes
+    }
+
+    fn look(&self) -> u64 {
+        let room = |file: &Arc<File>| self.device.room(file).unwrap_or(u64::MAX);
+        self.files().iter().map(room).min().unwrap_or(u64::MAX)
+    }
+
+    fn files(&self) -> MutexGuard<'_, Vec<Arc<File>>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts the room for this file, too.
+    pub(super) fn also(&self, file: Arc<File>) {
+        self.files().push(file);
     }
 
     /// The room that there is now.
     pub(super) fn space(&self) -> FreeSpace {
-        FreeSpace { free_bytes: self.ask(), reserve_bytes: self.reserve_bytes }
-    }
-
-    fn ask(&self) -> u64 {
-        let room = |file: &Arc<File>| self.device.room(file).unwrap_or(u64::MAX);
-        self.files.iter().map(room).min().unwrap_or(u64::MAX)
+        FreeSpace { free_bytes: self.look(), reserve_bytes: self.reserve_bytes }
     }
 
     /// Whether there is room for so many bytes beside the reserve. The log asks the file system
@@ -115,7 +129,7 @@ impl Room {
             && seen.spent.saturating_add(needed) <= RECHECK_BYTES
             && fits(&seen);
         if !known {
-            seen.room = self.ask();
+            seen.room = self.look();
             seen.spent = 0;
         }
         let short = !fits(&seen);

@@ -1,8 +1,7 @@
 //! The log in its tree.
 //!
-//! sled shows what a batch writes before it is durable. Readers of the log must not see that: what
-//! they answer leaves the instance. So nothing above [`SledLog::durable`] is shown, neither while
-//! a batch is synced nor, for good, after a sync failed.
+//! What readers of the log answer leaves the instance, so they see nothing that is not durable: a
+//! batch is shown when its frame in the journal is synced, and after a sync that failed never.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,20 +25,13 @@ pub(super) struct SledLog {
     state: SledState,
     /// The last entry that is durable.
     durable: AtomicU64,
-    /// The last entry that is in the tree; above `durable` while a batch is synced.
-    applied: AtomicU64,
 }
 
 impl SledLog {
     pub(super) fn open(core: Arc<Core>, rows: Rows) -> Result<Self, StoreError> {
         let rows = Arc::new(rows);
-        let log = Self {
-            core,
-            state: SledState::new(rows.clone()),
-            rows,
-            durable: AtomicU64::new(0),
-            applied: AtomicU64::new(0),
-        };
+        let log =
+            Self { core, state: SledState::new(rows.clone()), rows, durable: AtomicU64::new(0) };
         log.reload()?;
         Ok(log)
     }
@@ -50,7 +42,6 @@ impl SledLog {
             None => 0,
             Some(key) => keys::number(key.get(1..).unwrap_or_default(), || keys::shown(&key))?,
         };
-        self.applied.store(head, Ordering::SeqCst);
         self.durable.store(head, Ordering::SeqCst);
         Ok(())
     }
@@ -61,12 +52,6 @@ impl SledLog {
 
     fn durable(&self) -> u64 {
         self.durable.load(Ordering::SeqCst)
-    }
-
-    /// Whether what was just read may not be durable. Asked after reading: a batch raises
-    /// `applied` before it writes anything.
-    fn pending(&self) -> bool {
-        self.applied.load(Ordering::SeqCst) > self.durable()
     }
 
     fn number_at(&self, key: &[u8]) -> Result<Option<u64>, StoreError> {
@@ -81,16 +66,10 @@ impl SledLog {
         entries::decode(global_seq, &bytes.ok_or_else(|| missing(global_seq))?)
     }
 
-    /// Whether a place in a stream is taken by a durable entry.
-    fn is_durable(&self, stream: &Stream, stream_seq: u64) -> Result<bool, StoreError> {
-        let global_seq = self.number_at(&keys::in_stream(stream, stream_seq))?;
-        Ok(global_seq.is_some_and(|seq| seq <= self.durable()))
-    }
-
     /// The last place of a stream that is taken by a durable entry.
     fn last_of(&self, stream: &Stream) -> Result<Option<u64>, StoreError> {
         let (from, end) = (keys::in_stream(stream, 0), keys::stream_end(stream));
-        for item in self.rows.range(&from, Some(&end)).rev() {
+        for item in self.rows.range_back(&from, Some(&end)) {
             let (key, seq) = item?;
             let (_, last) = keys::place_of(&key).ok_or_else(|| no_place(&key))?;
             if keys::number(&seq, || keys::shown(&key))? <= self.durable() {
@@ -166,16 +145,9 @@ impl SledLog {
         let mut writes = self.writes(batch)?;
         writes.extend(more);
         let prepared = self.core.admit(&self.rows, Writer::Log, writes)?;
-        self.state.hide(batch.state.keys()).map_err(|e| StoreError::Io(e.to_string()))?;
         let last = batch.entries.last().map_or(self.durable(), |entry| entry.global_seq);
-        self.applied.store(last, Ordering::SeqCst);
-        // After a failure, what the batch wrote stays hidden until a restart finds out what the
-        // device holds.
-        self.core.commit(&self.rows, prepared)?;
-        self.core.sync_after(&self.rows)?;
-        self.durable.store(last, Ordering::SeqCst);
-        self.state.show();
-        Ok(())
+        let shown = || self.durable.store(last, Ordering::SeqCst);
+        self.core.commit_durably(&self.rows, prepared, shown)
     }
 }
 
@@ -323,11 +295,7 @@ impl LogStore for SledLog {
         if first.stream == *stream {
             return Ok(Some(first.stream_seq));
         }
-        let Some(position) = self.number_at(&keys::position(stream, cid))? else {
-            return Ok(None);
-        };
-        let shown = !self.pending() || self.is_durable(stream, position)?;
-        Ok(shown.then_some(position))
+        self.number_at(&keys::position(stream, cid))
     }
 
     fn first_entry(&self, cid: &Cid) -> Result<Option<u64>, StoreError> {
@@ -349,9 +317,6 @@ impl LogStore for SledLog {
         let Some(bytes) = self.rows.get(&key)? else { return Ok(None) };
         let cid = Cid::from_bytes(&bytes)
             .map_err(|e| StoreError::Damaged { place: keys::shown(&key), reason: e.to_string() })?;
-        if self.pending() && self.first_entry(&cid)?.is_none() {
-            return Ok(None);
-        }
         Ok(Some(cid))
     }
 

@@ -11,13 +11,18 @@
 //! | base + 1 | mark, number (2 bytes) | a piece |
 //! | base + 2 | key | nothing: the key has pieces |
 //! | base + 3 | | how far the store was synced; see [`Mark`] |
+//! | base + 3 | `g` | the generation of the journal whose rows are all here; see [`flush`](super::flush) |
 //!
 //! The mark is a hash over key and value. It keeps the pieces of an older value apart from those
 //! of a newer one, and shows pieces that were not written together.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::ops::Bound;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use sled::IVec;
 
 use super::codec;
 use super::errors::{self, write_failure};
@@ -41,15 +46,15 @@ const TRIES: usize = 16;
 
 /// First byte of the keys of a tree; the three after it are the tree's too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Space(u8);
+pub(in crate::log) struct Space(u8);
 
 impl Space {
     /// Log and admission state.
-    pub(super) const LOG: Self = Self(0x10);
+    pub(in crate::log) const LOG: Self = Self(0x10);
     /// Projections.
-    pub(super) const PROJECTIONS: Self = Self(0x20);
+    pub(in crate::log) const PROJECTIONS: Self = Self(0x20);
     /// Ledgers.
-    pub(super) const LEDGERS: Self = Self(0x30);
+    pub(in crate::log) const LEDGERS: Self = Self(0x30);
 
     /// The tree that a key belongs to, as it stands in the file.
     pub(super) fn of(key: &[u8]) -> Option<Self> {
@@ -181,7 +186,7 @@ impl MaybeCut {
 
 /// The rows of one tree.
 pub(super) struct Rows {
-    tree: Tracked,
+    tree: Arc<Tracked>,
     config: sled::Config,
     space: Space,
     maybe_cut: MaybeCut,
@@ -226,9 +231,8 @@ impl Mark {
 type Pair = (Vec<u8>, Vec<u8>);
 
 /// Writes as they go into the file.
-#[derive(Default)]
 pub(super) struct Prepared {
-    writes: Vec<TableWrite>,
+    pub(super) writes: Vec<TableWrite>,
     /// How much that is, in bytes.
     pub(super) bytes: u64,
 }
@@ -236,14 +240,15 @@ pub(super) struct Prepared {
 impl Rows {
     /// New values are made shorter with `pack`. The configuration is that of the database of the tree.
     pub(super) fn open(
-        tree: Tracked,
-        space: Space,
+        tree: Arc<Tracked>,
         pack: bool,
         config: sled::Config,
     ) -> Result<Self, StoreError> {
+        let space = tree.space();
         let rows = Self { tree, config, space, maybe_cut: MaybeCut::new(), pack };
-        for key in rows.tree.scan_prefix(space.listed(&[])).keys() {
-            let key = key.map_err(|e| rows.unread(e))?;
+        let (from, to) = (space.listed(&[]), space.mark());
+        for item in rows.tree.range(Bound::Included(from.into()), Bound::Excluded(to.into())) {
+            let (key, _) = item.map_err(|e| rows.unread(e))?;
             rows.maybe_cut.add(key.get(1..).unwrap_or_default());
         }
         Ok(rows)
@@ -258,19 +263,14 @@ impl Rows {
         }
     }
 
-    /// Whether a key in the file is that of the mark.
-    pub(super) fn is_mark(&self, row: &[u8]) -> bool {
-        row == [self.space.0 + 3]
-    }
-
     /// The tree below, for copies of all that is in it.
-    pub(super) fn tree(&self) -> &Tracked {
+    pub(super) fn tree(&self) -> &Arc<Tracked> {
         &self.tree
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         for _ in 0..TRIES {
-            let row = self.tree.get(self.space.row(key)).map_err(|e| self.unread(e))?;
+            let row = self.tree.get(&self.space.row(key)).map_err(|e| self.unread(e))?;
             let Some(row) = row else { return Ok(None) };
             if let Some(value) = self.value(key, &row)? {
                 return Ok(Some(value));
@@ -290,7 +290,7 @@ impl Rows {
             Some(Stored::Cut(cut)) => {
                 let mut value = Vec::with_capacity(cut.length);
                 for piece in cut.keys(self.space) {
-                    match self.tree.get(piece).map_err(|e| self.unread(e))? {
+                    match self.tree.get(&piece).map_err(|e| self.unread(e))? {
                         Some(piece) => value.extend_from_slice(&piece),
                         None => return Ok(None),
                     }
@@ -309,18 +309,28 @@ impl Rows {
         &'a self,
         from: &[u8],
         to: Option<&[u8]>,
-    ) -> impl DoubleEndedIterator<Item = Result<Pair, StoreError>> + use<'a> {
-        let from = self.space.row(from);
-        let to = to.map_or_else(|| vec![self.space.0 + 1], |to| self.space.row(to));
-        // An empty range has its end at its start.
-        let to = to.max(from.clone());
-        self.tree.range(from..to).filter_map(|item| self.pair(item).transpose())
+    ) -> impl Iterator<Item = Result<Pair, StoreError>> + use<'a> {
+        let (from, to) = self.bounds(from, to);
+        self.tree.range(from, to).filter_map(|item| self.pair(item).transpose())
     }
 
-    fn pair(
-        &self,
-        item: sled::Result<(sled::IVec, sled::IVec)>,
-    ) -> Result<Option<Pair>, StoreError> {
+    /// The same in falling order.
+    pub(super) fn range_back<'a>(
+        &'a self,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> impl Iterator<Item = Result<Pair, StoreError>> + use<'a> {
+        let (from, to) = self.bounds(from, to);
+        self.tree.range_back(from, to).filter_map(|item| self.pair(item).transpose())
+    }
+
+    fn bounds(&self, from: &[u8], to: Option<&[u8]>) -> (Bound<IVec>, Bound<IVec>) {
+        let from = self.space.row(from);
+        let to = to.map_or_else(|| vec![self.space.0 + 1], |to| self.space.row(to));
+        (Bound::Included(from.into()), Bound::Excluded(to.into()))
+    }
+
+    fn pair(&self, item: sled::Result<(IVec, IVec)>) -> Result<Option<Pair>, StoreError> {
         let (row, bytes) = item.map_err(|e| self.unread(e))?;
         let key = row.get(1..).unwrap_or_default().to_vec();
         let value = match self.value(&key, &bytes)? {
@@ -333,8 +343,12 @@ impl Rows {
 
     /// The last key that starts with this prefix.
     pub(super) fn last(&self, prefix: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.tree.scan_prefix(self.space.row(prefix)).keys().next_back() {
-            Some(key) => Ok(key.map_err(|e| self.unread(e))?.get(1..).map(<[u8]>::to_vec)),
+        let (from, to) = self.bounds(prefix, end_of(prefix).as_deref());
+        match self.tree.range_back(from, to).next() {
+            Some(item) => {
+                let (key, _) = item.map_err(|e| self.unread(e))?;
+                Ok(key.get(1..).map(<[u8]>::to_vec))
+            }
             None => Ok(None),
         }
     }
@@ -365,7 +379,7 @@ impl Rows {
             (Some(before), Some(end)) => Some(before.min(end)),
             (before, end) => before.or(end),
         };
-        self.range(prefix, to).rev().take(limit).collect()
+        self.range_back(prefix, to).take(limit).collect()
     }
 
     /// Works out what these writes come to in the file. A later write to a key wins.
@@ -429,20 +443,6 @@ impl Rows {
                 prepared.extend(cut.keys(self.space).map(|piece| (piece, None)));
                 prepared.push((self.space.listed(key), None));
             }
-        }
-        Ok(())
-    }
-
-    /// Applies all of it, with a mark, or nothing.
-    pub(super) fn commit(&self, prepared: Prepared, mark: Option<Mark>) -> sled::Result<()> {
-        let mut writes = prepared.writes;
-        writes.extend(mark.map(|mark| (vec![self.space.0 + 3], Some(mark.value()))));
-        let keys: Vec<Vec<u8>> = writes.iter().map(|(key, _)| key.clone()).collect();
-        self.tree.apply(writes)?;
-        // sled leaves it to whoever comes by next, readers too, to split or merge the leaves that
-        // were written. After a write that fails they could not: it is done now.
-        for key in keys {
-            self.tree.contains_key(key)?;
         }
         Ok(())
     }

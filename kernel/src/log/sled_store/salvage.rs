@@ -4,11 +4,13 @@
 //! if its checksum holds. What stands in a page is what the newest readable version of the page
 //! says, with the readable changes after it; so a page that cannot be read is replaced by an older
 //! version where there is one. Entries are then taken over in the order of the log, up to the
-//! first one that cannot be read whole, and every body is checked against its CID.
+//! first one that cannot be read whole, and every body is checked against its CID. What stands in
+//! the journals is newer than what sled has.
 
 mod reader;
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use thiserror::Error;
 
 use self::reader::Reader;
 use super::SledStorage;
+use super::journal::replay;
 use super::opening::{self, OpenError};
 use super::raw::{SEGMENT, Segments};
 use super::rows::{Space, Stored, stored};
@@ -61,7 +64,7 @@ pub enum SalvageError {
 enum Place {
     /// In the database file.
     File { at: u64, length: usize },
-    /// Read from a file of its own.
+    /// Read from a journal, or from a file of its own.
     Held(Vec<u8>),
 }
 
@@ -72,7 +75,7 @@ pub struct Salvage {
     noted: Option<Head>,
     /// Keys as they stand in the file.
     rows: BTreeMap<Vec<u8>, Place>,
-    unreadable: Vec<(u64, u64)>,
+    unreadable: Vec<Unreadable>,
 }
 
 /// Where taking over ended.
@@ -113,8 +116,25 @@ pub struct Salvaged {
     pub streams: Vec<StreamKept>,
     /// Once keys taken over.
     pub once: u64,
-    /// Places of the database file that cannot be read: first byte and number of bytes.
-    pub unreadable: Vec<(u64, u64)>,
+    /// Places that cannot be read.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A place in the files of a store that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unreadable {
+    /// The file, from the data directory on.
+    pub file: String,
+    /// The first byte.
+    pub at: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes of {} cannot be read at byte {}", self.bytes, self.file, self.at)
+    }
 }
 
 impl Salvaged {
@@ -143,7 +163,33 @@ impl Salvage {
         let noted = HeadFile::new(directory).read().unwrap_or_default();
         let mut reader = Reader::new(&store, &segments);
         reader.read(progress).map_err(fail)?;
-        let (rows, unreadable) = (reader.rows, reader.unreadable);
+        let (mut rows, places) = (reader.rows, reader.unreadable);
+        let unreadable = places.into_iter();
+        let mut unreadable: Vec<Unreadable> = unreadable
+            .map(|(at, bytes)| Unreadable { file: "store/db".into(), at, bytes })
+            .collect();
+        let journals = replay::read(&store).map_err(fail)?;
+        for (index, journal) in journals.iter().enumerate() {
+            let torn = journals.get(index + 1).is_none() && replay::inspect(&journals).is_none();
+            let places = journal.broken().iter().filter(|_| !torn);
+            unreadable.extend(places.map(|(at, bytes)| Unreadable {
+                file: journal.name(),
+                at: *at,
+                bytes: *bytes,
+            }));
+            // A frame that was never acknowledged is as good as any other.
+            for (key, value) in journal.writes(!torn).flatten().flatten() {
+                match value {
+                    Some(value) if reader::is_wanted(&key) => {
+                        rows.insert(key, Place::Held(value));
+                    }
+                    Some(_) => {}
+                    None => {
+                        rows.remove(&key);
+                    }
+                }
+            }
+        }
         Ok(Self { segments, path, noted, rows, unreadable })
     }
 
@@ -158,12 +204,12 @@ impl Salvage {
             .collect()
     }
 
-    /// Places of the database file that cannot be read: first byte and number of bytes.
-    pub fn unreadable(&self) -> &[(u64, u64)] {
+    /// Places that cannot be read.
+    pub fn unreadable(&self) -> &[Unreadable] {
         &self.unreadable
     }
 
-    /// Whether a part in the middle of the file cannot be read.
+    /// Whether a part in the middle of the files cannot be read.
     pub fn is_holed(&self) -> bool {
         !self.unreadable.is_empty()
     }
@@ -271,9 +317,7 @@ impl Salvage {
     }
 
     fn lost(&self, global_seq: u64, entry: Option<&Entry>, reason: &str) -> FirstDamage {
-        let near = self.unreadable.first().map_or_else(String::new, |(at, bytes)| {
-            format!("; {bytes} bytes of store/db cannot be read at byte {at}")
-        });
+        let near = self.unreadable.first().map_or_else(String::new, |place| format!("; {place}"));
         FirstDamage {
             global_seq,
             stream: entry.map(|entry| format!("{} {}", entry.stream, entry.stream_seq)),

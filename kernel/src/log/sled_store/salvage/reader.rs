@@ -210,7 +210,7 @@ fn place_in_log(bytes: &[u8]) -> Option<u64> {
 
 /// Whether a row is needed to build the store anew, and has a key of the right form. A change of
 /// a page whose newest version is unreadable can get a key that is cut short.
-fn is_wanted(row: &[u8]) -> bool {
+pub(super) fn is_wanted(row: &[u8]) -> bool {
     let Some(space) = Space::of(row) else { return false };
     if space == Space::LEDGERS {
         return row.len() < MAX_ROW_BYTES;
