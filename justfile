@@ -15,6 +15,10 @@ ci:
 smoke:
     scripts/smoke_federate.sh
 
+# What an operator may have to live through: `just drills`, or `just drills moved`
+drills *names:
+    scripts/drills.sh {{names}}
+
 # The simulation: `just sim SEEDS=10000`, or `just sim 10000`
 sim SEEDS="50":
     scripts/sim.sh "{{trim_start_match(SEEDS, "SEEDS=")}}"

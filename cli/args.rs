@@ -13,6 +13,7 @@ use crate::define::DefineArgs;
 use crate::doctor::DoctorArgs;
 use crate::erase::EraseArgs;
 use crate::init::InitArgs;
+use crate::key::KeyArgs;
 use crate::log::LogArgs;
 use crate::online::actor::ActorArgs;
 use crate::online::dead_letter::DeadLetterArgs;
@@ -87,6 +88,8 @@ pub enum Command {
     Genesis(GenesisArgs),
     /// Check an actor's Merkle log, or compute the own ones anew.
     Log(LogArgs),
+    /// Look after the master key, which private keys are sealed with (offline).
+    Key(KeyArgs),
     /// Look for what is wrong with an instance, and say what to do.
     Doctor(DoctorArgs),
     /// Print a script that completes these commands in a shell.

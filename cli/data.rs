@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use fedsx_kernel::Base;
 use fedsx_kernel::backup::{Beside, Made};
-use fedsx_kernel::keys::{KeyRing, MasterKey};
+use fedsx_kernel::keys::{KeyRing, MasterKey, Vault, check_master_key};
 use fedsx_kernel::log::{OpenError, SledStorage, Storage};
 use fedsx_kernel::runtime::Random;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 pub const MASTER_KEY_VARIABLE: &str = "FEDSX_MASTER_KEY";
 /// The file that holds it otherwise.
 pub(crate) const MASTER_KEY_FILE: &str = "master.key";
+/// The file that holds the next one while private keys are sealed anew.
+pub(crate) const NEXT_KEY_FILE: &str = "master.key.next";
 
 /// Makes the directory, for its owner alone.
 pub fn prepare(directory: &Path) -> Result<()> {
@@ -73,7 +75,12 @@ pub fn write_durably(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut file = options.open(&draft)?;
     file.write_all(content)?;
     file.sync_all()?;
-    fs::rename(&draft, path)?;
+    put_in_place(&draft, path)
+}
+
+/// Gives a durable file the place of another one, durably.
+pub(crate) fn put_in_place(draft: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(draft, path)?;
     match path.parent() {
         Some(directory) => fs::File::open(directory)?.sync_all(),
         None => Ok(()),
@@ -253,7 +260,21 @@ pub fn master_key(
     storage: &dyn Storage,
     random: &dyn Random,
 ) -> Result<MasterKey> {
+    if directory.join(NEXT_KEY_FILE).exists() {
+        bail!(
+            "{0} changes its master key, and was interrupted; go on with: fedsx key rotate-master \
+             --data {0}",
+            directory.display()
+        );
+    }
     if let Some(key) = existing_master_key(directory)? {
+        let vault = Vault::new(key.clone());
+        check_master_key(storage.ledgers().as_ref(), &vault).with_context(|| {
+            format!(
+                "the master key is not the one of {}; put the right one back",
+                directory.display()
+            )
+        })?;
         return Ok(key);
     }
     let path = directory.join(MASTER_KEY_FILE);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use fedsx::args::{Cli, Command};
 use fedsx::{
-    archive, backup, compact, config, define, doctor, erase, genesis, init, log, online,
+    archive, backup, compact, config, define, doctor, erase, genesis, init, key, log, online,
     projection, recover, resolve, restore, serve, shell, verify,
 };
 
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Command::Config(args) => config::command::run(args),
         Command::Genesis(args) => genesis::run(&args),
         Command::Log(args) => log::run(&args),
+        Command::Key(args) => key::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => Ok(shell::completions(&args)),
         Command::Man(args) => shell::man(&args),

@@ -26,9 +26,9 @@ use fedsx_kernel::log::{Log, LogOptions, Storage};
 use fedsx_kernel::merkle::Trees;
 use fedsx_kernel::proof::Suites;
 use fedsx_kernel::rules::Rules;
-use fedsx_kernel::runtime::Runtime;
+use fedsx_kernel::runtime::{Clock, Runtime};
 use fedsx_kernel::supervision::{Supervisor, SupervisorMessage};
-use fedsx_kernel::tokens::{TokenSpec, Tokens};
+use fedsx_kernel::tokens::{TokenError, TokenSpec, Tokens};
 use fedsx_kernel::{Kernel, KernelOptions};
 use fedsx_projections::{Context, Projections, builtin, published};
 use ractor::ActorRef;
@@ -153,8 +153,7 @@ impl Node {
             metrics,
         } = around;
         let base = options.kernel.base.clone();
-        let tokens =
-            Tokens::load(storage.ledgers(), *master_key.derive(TOKEN_KEY), runtime.clock.clone())?;
+        let tokens = tokens(storage.as_ref(), &master_key, runtime.clock.clone())?;
         tokens.configure(&options.tokens);
         let root = master_key.derive(CAPABILITY_KEY);
         let capabilities = Capabilities::load(storage.ledgers(), &root, runtime.clone())?;
@@ -284,6 +283,18 @@ impl Node {
         self.kernel.log().close().await;
         self.supervisor.stop(None);
     }
+}
+
+/// The tokens of an instance.
+///
+/// # Errors
+/// Where the ledger cannot be read, or holds something else.
+pub fn tokens(
+    storage: &dyn Storage,
+    master_key: &MasterKey,
+    clock: Arc<dyn Clock>,
+) -> Result<Tokens, TokenError> {
+    Tokens::load(storage.ledgers(), *master_key.derive(TOKEN_KEY), clock)
 }
 
 /// The built-in genesis bundle, verified.

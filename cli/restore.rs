@@ -11,9 +11,9 @@ use fedsx_kernel::log::Storage as _;
 use fedsx_kernel::runtime::Runtime;
 use serde_json::json;
 
-use crate::data;
 use crate::fresh::Fresh;
 use crate::progress::Progress;
+use crate::{data, place};
 
 /// Options of `fedsx restore`.
 #[derive(Debug, Args)]
@@ -106,6 +106,7 @@ fn fill(args: &RestoreArgs, partial: &Path) -> Result<Restored> {
         head
     };
     data::remove_backup_note(partial)?;
+    place::forget(partial)?;
     let epoch = next_epoch(data::recorded_epoch(partial)?);
     data::raise_epoch(partial, epoch)?;
     let has_key = partial.join("master.key").exists();

@@ -70,6 +70,30 @@ need_tools() {
   fi
 }
 
+# The clock of a process can be set by libfaketime; prints where it is. Without it the drills that
+# need it say that they were skipped.
+want_faketime() {
+  find_faketime && return 0
+  if command -v apt-get >/dev/null && { [[ $(id -u) == 0 ]] || sudo -n true 2>/dev/null; }; then
+    say 'installing by apt: faketime'
+    as_root apt-get update -qq </dev/null >&2 || true
+    as_root env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y -qq --no-install-recommends faketime </dev/null >&2 || true
+  fi
+  find_faketime
+}
+
+find_faketime() {
+  local file
+  for file in /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib*/faketime/libfaketimeMT.so.1; do
+    if [[ -e $file ]]; then
+      printf '%s\n' "$file"
+      return 0
+    fi
+  done
+  return 1
+}
+
 # Programs of other authors, which the tests run, come from npm. Without it those tests say that they
 # were skipped, so its absence stops nothing.
 want_npm() {
@@ -163,9 +187,13 @@ has_ended() { [[ -e $1/exit ]]; }
 spoke_or_ended() { [[ $(head -n 1 "$1/stdout" 2>/dev/null) == listening\ on\ * ]] || has_ended "$1"; }
 
 # start_node NAME TOKEN...: starts the instance NAME with FEDSX_BIN and waits until it is ready.
-# A node that ran before gets its port again, so that its addresses stay true.
+# A node that ran before gets its port again, so that its addresses stay true. A file base in its
+# folder holds another base URL than that of its port. The arrays NODE_ARGS and NODE_ENV hold further
+# arguments, and variables.
+NODE_ARGS=()
+NODE_ENV=()
 start_node() {
-  local name=$1 dir port line arguments bin=$FEDSX_BIN
+  local name=$1 dir port line arguments base= bin=$FEDSX_BIN
   dir=$(node_dir "$1")
   shift
   if [[ -e $dir/pid ]] && ! has_ended "$dir" && kill -0 "$(cat "$dir/pid")" 2>/dev/null; then
@@ -180,10 +208,14 @@ start_node() {
     --delivery-schedule "$DELIVERY_SCHEDULE")
   if [[ -s $dir/port ]]; then
     port=$(cat "$dir/port")
-    arguments+=(--listen "127.0.0.1:$port" --base-url "http://localhost:$port")
+    arguments+=(--listen "127.0.0.1:$port")
+    base=http://localhost:$port
   else
     arguments+=(--listen 127.0.0.1:0)
   fi
+  [[ ! -s $dir/base ]] || base=$(cat "$dir/base")
+  [[ -z $base ]] || arguments+=(--base-url "$base")
+  arguments+=("${NODE_ARGS[@]}")
   for line in "$@"; do
     arguments+=(--token "$line")
   done
@@ -193,7 +225,7 @@ start_node() {
     trap '' HUP INT
     unset "${!FEDSX_@}"
     export NO_COLOR=1
-    "$bin" serve "${arguments[@]}" &
+    env "${NODE_ENV[@]}" "$bin" serve "${arguments[@]}" &
     printf '%s\n' "$!" >"$dir/pid"
     status=0
     wait "$!" || status=$?

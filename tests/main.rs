@@ -34,6 +34,7 @@ mod delivery_queue;
 mod delivery_set;
 mod discovery;
 mod disk_faults;
+mod doctor;
 mod durability;
 mod erasure;
 mod fedify;

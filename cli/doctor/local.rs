@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{Findings, Outcome};
 use crate::config::ServeConfig;
 use crate::data;
+use crate::place::{self, Place};
 
 /// Free space under which somebody should look, as a multiple of the reserve.
 const LITTLE: u64 = 4;
@@ -41,6 +42,24 @@ pub(super) fn data_directory(config: &ServeConfig, findings: &mut Findings) {
             let of = recorded.map_or_else(|| "nobody yet".to_owned(), |base| base.to_string());
             findings.ok(CHECK, format!("{name} belongs to {of}"));
         }
+    }
+    match place::look(&config.data) {
+        Ok(Place::Same | Place::New) => {}
+        Ok(Place::Copied) => {
+            let what = format!("{name} is a copy of another data directory");
+            let advice =
+                "see that the original never starts again, then give serve a higher --epoch";
+            findings.add("copy", Outcome::Fail, what, advice);
+        }
+        Err(error) => {
+            let advice = "see who owns the directory";
+            findings.add("copy", Outcome::Fail, format!("{name}: {error}"), advice);
+        }
+    }
+    if config.data.join(data::NEXT_KEY_FILE).exists() {
+        let what = "a change of the master key was interrupted";
+        let advice = format!("fedsx key rotate-master --data {name}");
+        findings.add("master key", Outcome::Fail, what, advice);
     }
     match data::existing_master_key(&config.data) {
         Ok(Some(_)) => findings.ok("master key", "there, and for its owner alone"),

@@ -1,5 +1,7 @@
 //! `fedsx doctor`: one line for each check, and what to do where one fails.
 
+mod certificate;
+mod clocks;
 mod local;
 mod remote;
 
@@ -7,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, Parser};
 use serde::Serialize;
 use serde_json::json;
 
@@ -17,7 +19,8 @@ use crate::config::{ServeArgs, ServeConfig};
 /// Options of `fedsx doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// The configuration of the instance; without it, configuration and data are not looked at.
+    /// The configuration of the instance. Variables count as they do for `fedsx serve`; without file
+    /// and variables, configuration and data are not looked at.
     #[arg(long, env = "FEDSX_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The running instance.
@@ -26,6 +29,13 @@ pub struct DoctorArgs {
     /// Print the findings as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `fedsx serve` would be started with, by file and variables.
+#[derive(Parser)]
+struct Surroundings {
+    #[command(flatten)]
+    serve: ServeArgs,
 }
 
 /// How a check ended.
@@ -107,14 +117,27 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
 
 fn configuration(args: &DoctorArgs, findings: &mut Findings) -> Option<ServeConfig> {
     const CHECK: &str = "configuration";
-    let Some(file) = &args.config else {
-        findings.add(CHECK, Outcome::Skip, "not looked at", "give --config FILE");
-        return None;
+    let file =
+        args.config.iter().flat_map(|file| ["--config".into(), file.clone().into_os_string()]);
+    let serve = match Surroundings::try_parse_from(std::iter::once("fedsx".into()).chain(file)) {
+        Ok(Surroundings { serve }) => serve,
+        Err(error) => {
+            let what = error.kind().to_string();
+            findings.add(CHECK, Outcome::Fail, what, "mend the variables that begin with FEDSX_");
+            return None;
+        }
     };
-    let serve = ServeArgs { config: Some(file.clone()), ..ServeArgs::default() };
+    if serve.config.is_none() && serve.data.is_none() {
+        let advice = "give --config FILE, or FEDSX_CONFIG or FEDSX_DATA";
+        findings.add(CHECK, Outcome::Skip, "not looked at", advice);
+        return None;
+    }
+    let place = serve.config.clone();
     match serve.settle() {
         Ok(config) => {
-            findings.ok(CHECK, format!("{} can be used", file.display()));
+            let of =
+                place.map_or_else(|| "variables".to_owned(), |file| file.display().to_string());
+            findings.ok(CHECK, format!("{of} can be used"));
             Some(config)
         }
         Err(error) => {

@@ -1,17 +1,10 @@
 //! What a running instance says, and how others reach it.
 
-use hyper::header::DATE;
-use jiff::Timestamp;
-use jiff::fmt::rfc2822;
 use serde_json::Value;
 
-use super::{DoctorArgs, Findings, Outcome};
+use super::{DoctorArgs, Findings, Outcome, certificate, clocks};
 use crate::api::Api;
 use crate::config::ServeConfig;
-
-/// How far clocks may differ before somebody should look, and before peers refuse signatures, in
-/// seconds.
-const SKEW_S: [i64; 2] = [5, 60];
 
 pub(super) fn instance(args: &DoctorArgs, config: Option<&ServeConfig>, findings: &mut Findings) {
     let api = match super::api(args, config) {
@@ -31,6 +24,8 @@ pub(super) fn instance(args: &DoctorArgs, config: Option<&ServeConfig>, findings
                 findings.ok("token", "may operate the instance");
                 queues(&api, findings);
                 projections(&api, findings);
+                equivocations(&api, findings);
+                clocks::peers(&api, findings);
             } else {
                 let what = "lacks the scope admin, so that queues were not looked at";
                 findings.add("token", Outcome::Skip, what, "give --token");
@@ -40,6 +35,7 @@ pub(super) fn instance(args: &DoctorArgs, config: Option<&ServeConfig>, findings
     }
     if let Some(base) = config.and_then(|config| config.base_url.as_ref()) {
         reachable(&api, base.as_str(), findings);
+        certificate::expiry(base, findings);
     }
 }
 
@@ -74,29 +70,8 @@ fn ready(api: &Api, findings: &mut Findings) -> bool {
             advice.unwrap_or_else(|| "wait, or see its log".to_owned()),
         );
     }
-    let date = answer.headers.get(DATE).and_then(|date| date.to_str().ok());
-    clock(date, findings);
+    clocks::instance(&answer, findings);
     true
-}
-
-#[allow(clippy::disallowed_methods, reason = "a person asks what this machine's clock says")]
-fn clock(date: Option<&str>, findings: &mut Findings) {
-    const CHECK: &str = "clock";
-    let said = date.and_then(|date| rfc2822::DateTimeParser::new().parse_timestamp(date).ok());
-    let Some(said) = said else {
-        findings.add(CHECK, Outcome::Skip, "the answer has no date", "nothing was compared");
-        return;
-    };
-    let apart = Timestamp::now().duration_since(said).as_secs().abs();
-    let what = format!("this machine and the instance are {apart} s apart");
-    let [some, much] = SKEW_S;
-    if apart >= much {
-        findings.add(CHECK, Outcome::Fail, what, "peers refuse its signatures: set the clock");
-    } else if apart >= some {
-        findings.add(CHECK, Outcome::Warn, what, "let the clock be set by NTP");
-    } else {
-        findings.ok(CHECK, what);
-    }
 }
 
 fn queues(api: &Api, findings: &mut Findings) {
@@ -150,6 +125,32 @@ fn projections(api: &Api, findings: &mut Findings) {
     }
 }
 
+/// Two statements of one author under one number, as they were received here.
+fn equivocations(api: &Api, findings: &mut Findings) {
+    const CHECK: &str = "equivocations";
+    match api.get("/admin/equivocations?limit=1") {
+        Ok(answer) => match answer.get("total").and_then(Value::as_u64).unwrap_or(0) {
+            0 => findings.ok(CHECK, "no author said two things under one number"),
+            count => {
+                let what = format!("{count} times an author said two things under one number");
+                let advice =
+                    "see /admin/equivocations; tell who operates that instance that it runs twice";
+                findings.add(CHECK, Outcome::Warn, what, advice);
+            }
+        },
+        Err(error) => {
+            findings.add(CHECK, Outcome::Fail, format!("{error:#}"), "see the instance's log");
+        }
+    }
+}
+
+/// The name of the process that answers at a URL.
+fn run_at(api: &Api, url: &str) -> Option<String> {
+    let answer = api.look(&format!("{url}/.well-known/sx-capabilities")).ok()?;
+    let said: Value = serde_json::from_slice(&answer.body).ok()?;
+    said.get("run").and_then(Value::as_str).filter(|run| !run.is_empty()).map(str::to_owned)
+}
+
 /// Asks under the name that others use: name service, certificate, proxy, and who answers.
 fn reachable(api: &Api, base: &str, findings: &mut Findings) {
     const CHECK: &str = "reachability";
@@ -158,7 +159,13 @@ fn reachable(api: &Api, base: &str, findings: &mut Findings) {
         Ok(answer) if answer.status.is_success() => {
             let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
             let href = said.pointer("/links/0/href").and_then(Value::as_str).unwrap_or_default();
-            if href.starts_with(&format!("{base}/")) {
+            let (here, there) = (run_at(api, api.url()), run_at(api, base));
+            if here.is_some() && there.is_some() && here != there {
+                let what = format!("under {base} answers another process than at {}", api.url());
+                let advice =
+                    "one of them was moved or copied: see plans/operations.md, and end one";
+                findings.add(CHECK, Outcome::Fail, what, advice);
+            } else if href.starts_with(&format!("{base}/")) {
                 findings.ok(CHECK, format!("{base} leads to the instance"));
             } else {
                 let what = format!("under {base} answers something else ({href})");

@@ -1,17 +1,22 @@
 //! `fedsx token`.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Subcommand};
 use fedsx_http::capability::{self, Narrowing};
-use fedsx_kernel::runtime::{OsRandom, Random};
+use fedsx_kernel::keys::{Vault, check_master_key};
+use fedsx_kernel::log::Storage as _;
+use fedsx_kernel::runtime::{OsRandom, Random, Runtime};
+use fedsx_kernel::tokens::NewToken;
 use serde_json::{Map, Value, json};
 
 use super::{OnlineArgs, items, name, print_table, quoted, text};
 use crate::api::Api;
 use crate::config::values::ValueError;
+use crate::{data, node};
 
 /// Options of `fedsx token`.
 #[derive(Debug, Args)]
@@ -43,6 +48,10 @@ pub enum TokenCommand {
         /// Make one that its holder can narrow offline (a Biscuit).
         #[arg(long)]
         capability: bool,
+        /// Write it into this data directory, on which no server runs: the way back in for who lost
+        /// the last token that may operate the instance.
+        #[arg(long, value_name = "DIR", conflicts_with = "capability")]
+        data: Option<PathBuf>,
     },
     /// Show every token, without its secret, and when it was last used; without the scope admin
     /// those of the own actor that may be ended.
@@ -132,6 +141,41 @@ fn list_of(api: &Api) -> Result<&'static str> {
     Ok(if operates { "/admin/tokens" } else { "/tokens" })
 }
 
+/// Makes a token in a data directory on which no server runs.
+fn offline(directory: &Path, new: NewToken) -> Result<Value> {
+    data::refuse_backup(directory)?;
+    let storage = data::open_offline(directory)?;
+    let runtime = Runtime::system();
+    let master_key = data::existing_master_key(directory)?
+        .with_context(|| format!("{} has no master key yet", directory.display()))?;
+    check_master_key(storage.ledgers().as_ref(), &Vault::new(master_key.clone()))?;
+    let tokens = node::tokens(&storage, &master_key, runtime.clock.clone())?;
+    let issued = tokens.issue(new, runtime.random.as_ref())?;
+    storage.settle()?;
+    let mut shown = json!(issued.info);
+    if let Value::Object(members) = &mut shown {
+        members.insert("secret".into(), issued.secret.into());
+    }
+    Ok(shown)
+}
+
+fn print_issued(issued: &Value, json: bool) {
+    if json {
+        println!("{issued}");
+        return;
+    }
+    // The secret alone goes to standard output, so that a script can take it.
+    let id = if issued.get("token_id").is_some() { "/token_id" } else { "/revocation_ids/0" };
+    eprintln!(
+        "token {} for {} may {}; it ends: {}. This is shown once:",
+        text(issued, id),
+        text(issued, "/actor"),
+        text(issued, "/scopes"),
+        text(issued, "/expires")
+    );
+    println!("{}", text(issued, "/secret"));
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -147,12 +191,24 @@ pub fn run(args: &TokenArgs) -> Result<ExitCode> {
             inspected(&args.online.api.secret()?, json)?;
             return Ok(ExitCode::SUCCESS);
         }
+        TokenCommand::Issue { actor, scope, expires, label, data: Some(data), .. } => {
+            let expires = expires
+                .map(|expires| Runtime::system().clock.now().checked_add(expires))
+                .transpose()?;
+            let scopes = scope.iter().map(|scope| scope.parse()).collect::<Result<_, _>>()?;
+            let actor = name(actor)?.parse()?;
+            print_issued(
+                &offline(data, NewToken { actor, scopes, label: label.clone(), expires })?,
+                json,
+            );
+            return Ok(ExitCode::SUCCESS);
+        }
         _ => {}
     }
     let api = Api::new(&args.online.api)?;
     match &args.command {
         TokenCommand::Narrow(_) | TokenCommand::Inspect => {}
-        TokenCommand::Issue { actor, scope, expires, label, capability } => {
+        TokenCommand::Issue { actor, scope, expires, label, capability, data: _ } => {
             let mut wish = Map::new();
             wish.insert("actor".into(), name(actor)?.into());
             wish.insert("scopes".into(), json!(scope));
@@ -163,20 +219,7 @@ pub fn run(args: &TokenArgs) -> Result<ExitCode> {
                 wish.insert("expires_in".into(), expires.as_secs().into());
             }
             let issued = api.post("/admin/tokens", &Value::Object(wish))?;
-            if json {
-                println!("{issued}");
-            } else {
-                // The secret alone goes to standard output, so that a script can take it.
-                let id = if *capability { "/revocation_ids/0" } else { "/token_id" };
-                eprintln!(
-                    "token {} for {} may {}; it ends: {}. This is shown once:",
-                    text(&issued, id),
-                    text(&issued, "/actor"),
-                    text(&issued, "/scopes"),
-                    text(&issued, "/expires")
-                );
-                println!("{}", text(&issued, "/secret"));
-            }
+            print_issued(&issued, json);
         }
         TokenCommand::List => {
             let answer = api.get(list_of(&api)?)?;

@@ -1,13 +1,14 @@
 //! `fedsx serve`.
 
 mod logging;
+mod only_one;
 mod reload;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use fedsx_delivery::client::{ClientOptions, TcpDial};
 use fedsx_delivery::discovery::DiscoveryOptions;
 use fedsx_delivery::service;
@@ -16,15 +17,16 @@ use fedsx_http::metrics::Metrics;
 use fedsx_http::{HttpOptions, Starting, TcpAcceptor};
 use fedsx_kernel::keys::FreshKeys;
 use fedsx_kernel::log::{LogOptions, SledOptions, SledStorage};
-use fedsx_kernel::runtime::Runtime;
+use fedsx_kernel::runtime::{OsRandom, Random, Runtime};
 use fedsx_kernel::{Base, KernelOptions};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use self::logging::Filter;
+use self::only_one::Identity;
 use crate::config::{ServeArgs, ServeConfig};
 use crate::node::{Node, NodeOptions, Surroundings};
-use crate::{data, genesis};
+use crate::{data, genesis, place};
 
 /// Runs an instance until it is told to stop.
 ///
@@ -65,6 +67,7 @@ async fn serve(args: ServeArgs, config: ServeConfig, filter: Filter) -> Result<(
     };
     let master_key = data::master_key(&config.data, &storage, runtime.random.as_ref())?;
     // Only who has the directory open may change its epoch.
+    place::settle(&config.data, config.epoch)?;
     let epoch = data::settle_epoch(&config.data, config.epoch)?;
     let metrics = Metrics::install()?;
     tokio::spawn(metrics.clone().upkeep());
@@ -78,15 +81,25 @@ async fn serve(args: ServeArgs, config: ServeConfig, filter: Filter) -> Result<(
         genesis: Arc::new(verified),
         metrics,
     };
-    let node = Node::start(options(&config, base.clone(), epoch), around).await?;
+    let random: &dyn Random = &OsRandom;
+    let identity = Identity { base: base.clone(), epoch, run: hex::encode(random.bytes::<16>()) };
+    let mut options = options(&config, base.clone(), epoch);
+    options.http.run.clone_from(&identity.run);
+    let client = only_one::client(&options.client);
+    let node = Node::start(options, around).await?;
     let listener = starting.end().await.context("the listener")?;
     reload::on_hangup(args, config, node.controls(), filter)?;
     let mut out = std::io::stdout();
     writeln!(out, "listening on http://{address}").and_then(|()| out.flush())?;
     tracing::info!(%address, %base, epoch, "serving");
-    node.serve(listener, stop).await?;
+    let (ended, watching) = identity.watch_until(client, stop);
+    node.serve(listener, ended).await?;
+    let replaced = watching.await.context("asking under the base URL")?;
     tracing::info!("stopped");
-    Ok(())
+    match replaced {
+        Some(why) => bail!("{why}"),
+        None => Ok(()),
+    }
 }
 
 fn options(config: &ServeConfig, base: Base, epoch: u64) -> NodeOptions {

@@ -46,6 +46,9 @@ pub struct HttpOptions {
     /// Whether outboxes, collections, objects and activities are for signed requests alone
     /// ("authorized fetch"), and of actor documents only what keys and inboxes are found by.
     pub authorized_fetch: bool,
+    /// A random name of this process, by which an instance knows itself under its base URL; empty
+    /// where nobody asks.
+    pub run: String,
 }
 
 impl Default for HttpOptions {
@@ -63,6 +66,7 @@ impl Default for HttpOptions {
             ready_lag: 1000,
             max_wait: Duration::from_secs(30),
             authorized_fetch: false,
+            run: String::new(),
         }
     }
 }
@@ -123,11 +127,7 @@ pub struct App {
 impl App {
     /// Puts the shared state together.
     pub fn new(parts: AppParts) -> Self {
-        let rates = Rates::new(
-            parts.options.requests_per_second,
-            parts.options.burst,
-            parts.kernel.runtime().clock.clone(),
-        );
+        let rates = Rates::new(parts.options.requests_per_second, parts.options.burst);
         let in_flight = Arc::new(Semaphore::new(parts.options.requests_in_flight));
         Self {
             parts: Arc::new(parts),

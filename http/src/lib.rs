@@ -8,6 +8,7 @@ mod body;
 mod caller;
 pub mod capability;
 mod collection;
+mod dated;
 mod limits;
 mod listener;
 pub mod metrics;

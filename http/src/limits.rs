@@ -10,7 +10,6 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use fedsx_kernel::metrics;
 use fedsx_kernel::refusal::{Problem, Refusal};
-use fedsx_kernel::runtime::Clock;
 use governor::clock::Clock as RateClock;
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::DashMapStateStore;
@@ -27,22 +26,24 @@ pub(crate) struct Rates {
 
 type Limiter = RateLimiter<IpAddr, DashMapStateStore<IpAddr>, NodeClock, NoOpMiddleware<Duration>>;
 
-/// The node's clock, as the limiter wants it: since 1970.
+/// Time as the limiter wants it: since the start. A wall clock that is set back would refuse every
+/// client until it has caught up.
 #[derive(Clone)]
-struct NodeClock(Arc<dyn Clock>);
+struct NodeClock(tokio::time::Instant);
 
 impl RateClock for NodeClock {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.0.now_ms()).unwrap_or(0))
+        self.0.elapsed()
     }
 }
 
 impl Rates {
     /// `per_second` 0 means no limit.
-    pub(crate) fn new(per_second: u32, burst: u32, clock: Arc<dyn Clock>) -> Self {
-        let rates = Self { clock: NodeClock(clock), limiter: RwLock::new(None) };
+    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
+        let clock = NodeClock(tokio::time::Instant::now());
+        let rates = Self { clock, limiter: RwLock::new(None) };
         rates.set(per_second, burst);
         rates
     }

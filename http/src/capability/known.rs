@@ -15,7 +15,7 @@ use super::store::Capabilities;
 use super::{Capability, CapabilityError, MAX_BLOCKS};
 
 /// Where known blocks stand in the ledger, under their names.
-const KNOWN: &[u8] = b"capability-known\0";
+pub(super) const KNOWN: &[u8] = b"capability-known\0";
 /// Blocks of one actor's tokens that are known at most; those beyond are no less valid.
 pub const MAX_KNOWN_OF_ACTOR: usize = 1000;
 

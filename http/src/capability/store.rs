@@ -13,7 +13,7 @@ use fedsx_kernel::tokens::Scope;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::known::{Blocks, Known};
+use super::known::{Blocks, KNOWN, Known};
 use super::{Capability, CapabilityError, MAX_TOKEN_BYTES, key_pair, make, refuse};
 
 /// Where names of revoked blocks stand in the ledger.
@@ -82,6 +82,26 @@ impl Capabilities {
             counting: Mutex::new(()),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Forgets all that a ledger holds of capability tokens, which is right where the key that signed
+    /// them is given up: none of them holds any more. Gives how many blocks were known.
+    ///
+    /// # Errors
+    /// Where the ledger fails.
+    pub fn forget(ledger: &dyn Table) -> Result<u64, StoreError> {
+        let mut known = 0;
+        for prefix in [REVOKED, USES, KNOWN] {
+            loop {
+                let page = ledger.scan(prefix, None, 500)?;
+                if page.is_empty() {
+                    break;
+                }
+                known += if prefix == KNOWN { page.len() as u64 } else { 0 };
+                ledger.apply(page.into_iter().map(|(key, _)| (key, None)).collect())?;
+            }
+        }
+        Ok(known)
     }
 
     /// The key that checks tokens of this instance, as `ed25519/<hexadecimal>`.

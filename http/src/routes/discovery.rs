@@ -192,6 +192,9 @@ pub(crate) async fn capabilities(State(app): State<App>) -> Answer {
             Ok(json!({
                 "software": "fedsx",
                 "version": env!("CARGO_PKG_VERSION"),
+                "base": app.base().as_str(),
+                "epoch": app.kernel().options().epoch,
+                "run": app.parts.options.run,
                 "genesis": app.parts.genesis.cid.to_string(),
                 "codecs": codecs,
                 "suites": app.kernel().suites(),

@@ -36,7 +36,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use self::table::table;
 use crate::app::App;
 use crate::problem::Rejection;
-use crate::{body, limits};
+use crate::{body, dated, limits};
 
 /// What a handler gives.
 pub(crate) type Answer = Result<Response, Rejection>;
@@ -108,6 +108,7 @@ pub(crate) fn router(app: App) -> Router {
         .layer(middleware::from_fn(measure))
         .layer(middleware::from_fn_with_state(app.clone(), limits::limit))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(app.clone(), dated::date))
         .with_state(app)
 }
 

@@ -7,6 +7,7 @@
 mod history;
 mod pem;
 mod public;
+mod reseal;
 mod ring;
 mod rsa_key;
 mod secret;
@@ -19,6 +20,7 @@ use thiserror::Error;
 
 pub use history::{HistoryError, Key, KeyHistory, MAX_KEYS, Material, Purpose};
 pub use public::PublicKey;
+pub use reseal::{Resealed, check as check_master_key, reseal};
 pub use ring::{FreshKeys, KeyMaker, KeyRing, RingError};
 pub use secret::SecretKey;
 pub use vault::{MasterKey, Vault, VaultError};

@@ -6,6 +6,9 @@ use super::{Algorithm, KeyError, SecretKey, Vault, VaultError};
 use crate::log::{StoreError, Table};
 use crate::runtime::Random;
 
+/// Where sealed keys stand in the ledger.
+pub(super) const PREFIX: &[u8] = b"key\0";
+
 /// Makes private keys. Making an RSA key takes long, so a simulator brings keys that were made
 /// before.
 pub trait KeyMaker: Send + Sync + 'static {
@@ -112,5 +115,5 @@ impl KeyRing {
 }
 
 fn place(id: &str) -> Vec<u8> {
-    [b"key\0".as_slice(), id.as_bytes()].concat()
+    [PREFIX, id.as_bytes()].concat()
 }

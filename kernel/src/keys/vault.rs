@@ -196,8 +196,46 @@ impl Vault {
             Algorithm::RsaV15Sha256 => RSA,
         });
         plain.extend_from_slice(&secret);
+        self.encrypt(key_id, &plain, random)
+    }
+
+    /// Decrypts what [`Self::seal`] gave for the same key id.
+    pub fn open(&self, key_id: &str, sealed: &[u8]) -> Result<SecretKey, VaultError> {
+        let plain = self.decrypt(key_id, sealed)?;
+        let (&algorithm, secret) = plain.split_first().ok_or(VaultError::Format)?;
+        let algorithm = match algorithm {
+            ED25519 => Algorithm::Ed25519,
+            RSA => Algorithm::RsaV15Sha256,
+            _ => return Err(VaultError::Format),
+        };
+        Ok(SecretKey::from_secret_bytes(algorithm, secret)?)
+    }
+
+    /// Whether something was sealed with this master key, for this key id; the key itself is not
+    /// looked at.
+    pub fn check(&self, key_id: &str, sealed: &[u8]) -> Result<(), VaultError> {
+        self.decrypt(key_id, sealed).map(drop)
+    }
+
+    /// The same private key, sealed in another vault.
+    pub fn reseal(
+        &self,
+        key_id: &str,
+        sealed: &[u8],
+        other: &Self,
+        random: &dyn Random,
+    ) -> Result<Vec<u8>, VaultError> {
+        other.encrypt(key_id, &self.decrypt(key_id, sealed)?, random)
+    }
+
+    fn encrypt(
+        &self,
+        key_id: &str,
+        plain: &[u8],
+        random: &dyn Random,
+    ) -> Result<Vec<u8>, VaultError> {
         let nonce: [u8; NONCE_BYTES] = random.bytes();
-        let payload = Payload { msg: &plain, aad: &associated(key_id) };
+        let payload = Payload { msg: plain, aad: &associated(key_id) };
         let sealed = self
             .cipher()
             .encrypt(XNonce::from_slice(&nonce), payload)
@@ -209,26 +247,17 @@ impl Vault {
         Ok(whole)
     }
 
-    /// Decrypts what [`Self::seal`] gave for the same key id.
-    pub fn open(&self, key_id: &str, sealed: &[u8]) -> Result<SecretKey, VaultError> {
+    fn decrypt(&self, key_id: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
         let (&version, rest) = sealed.split_first().ok_or(VaultError::Format)?;
         if version != VERSION {
             return Err(VaultError::Format);
         }
         let (nonce, sealed) = rest.split_at_checked(NONCE_BYTES).ok_or(VaultError::Format)?;
         let payload = Payload { msg: sealed, aad: &associated(key_id) };
-        let plain = self
-            .cipher()
+        self.cipher()
             .decrypt(XNonce::from_slice(nonce), payload)
             .map(Zeroizing::new)
-            .map_err(|_| VaultError::Sealed(key_id.to_owned()))?;
-        let (&algorithm, secret) = plain.split_first().ok_or(VaultError::Format)?;
-        let algorithm = match algorithm {
-            ED25519 => Algorithm::Ed25519,
-            RSA => Algorithm::RsaV15Sha256,
-            _ => return Err(VaultError::Format),
-        };
-        Ok(SecretKey::from_secret_bytes(algorithm, secret)?)
+            .map_err(|_| VaultError::Sealed(key_id.to_owned()))
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {

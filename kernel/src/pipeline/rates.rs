@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use moka::sync::Cache;
 
+use tokio::time::Instant;
+
 use crate::refusal::{Problem, Refusal};
-use crate::runtime::Clock;
 
 /// Peers that are remembered; the share of a forgotten one is whole again.
 const PEERS: u64 = 100_000;
@@ -20,17 +21,18 @@ const SECOND_US: i64 = 1_000_000;
 /// delivery moves on, and that may lie ahead by as much as a burst is worth.
 pub(crate) struct Rates {
     due_us: Cache<String, Arc<AtomicI64>>,
-    clock: Arc<dyn Clock>,
+    /// A wall clock that is set back would refuse everybody until it has caught up.
+    start: Instant,
     interval_us: i64,
     burst_us: i64,
 }
 
 impl Rates {
     /// `per_second` 0 means no limit.
-    pub(crate) fn new(per_second: u32, burst: u32, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
         let interval_us = if per_second == 0 { 0 } else { SECOND_US / i64::from(per_second) };
         let burst_us = interval_us.saturating_mul(i64::from(burst.max(1)));
-        Self { due_us: Cache::new(PEERS), clock, interval_us, burst_us }
+        Self { due_us: Cache::new(PEERS), start: Instant::now(), interval_us, burst_us }
     }
 
     /// Refuses where the peer's share is used up.
@@ -67,7 +69,7 @@ impl Rates {
     }
 
     fn now_us(&self) -> i64 {
-        self.clock.now().as_microsecond()
+        i64::try_from(self.start.elapsed().as_micros()).unwrap_or(i64::MAX)
     }
 }
 
@@ -75,11 +77,10 @@ impl Rates {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::runtime::SystemClock;
 
     #[test]
     fn a_share_is_used_up_by_its_peer_alone() {
-        let rates = Rates::new(1, 3, Arc::new(SystemClock));
+        let rates = Rates::new(1, 3);
         for _ in 0..3 {
             rates.check("https://a.example").unwrap();
             rates.take("https://a.example").unwrap();
@@ -95,11 +96,11 @@ mod tests {
 
     #[test]
     fn claims_count_for_nothing_and_no_limit_is_none() {
-        let rates = Rates::new(1, 1, Arc::new(SystemClock));
+        let rates = Rates::new(1, 1);
         for _ in 0..100 {
             rates.check("https://a.example").unwrap();
         }
-        let unlimited = Rates::new(0, 0, Arc::new(SystemClock));
+        let unlimited = Rates::new(0, 0);
         for _ in 0..1000 {
             unlimited.take("https://a.example").unwrap();
             unlimited.check("https://a.example").unwrap();

@@ -163,6 +163,24 @@ impl Tokens {
         Ok(TokenInfo::issued(record))
     }
 
+    /// Ends every issued token; gives how many had not ended before. Durable after the log's next
+    /// sync.
+    ///
+    /// # Errors
+    /// Where the ledger fails.
+    pub fn revoke_all(&self) -> Result<u64, TokenError> {
+        let now = self.inner.clock.now();
+        let mut held = self.write();
+        let mut count = 0;
+        for (hash, record) in held.issued.iter_mut().filter(|(_, held)| held.revoked.is_none()) {
+            let revoked = Record { revoked: Some(now), ..record.clone() };
+            self.store(hash, &revoked)?;
+            *record = revoked;
+            count += 1;
+        }
+        Ok(count)
+    }
+
     /// Whether there is, or was, a token with this secret.
     pub fn knows(&self, secret: &str) -> bool {
         if secret.len() > MAX_SECRET_BYTES {
