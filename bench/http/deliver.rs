@@ -57,7 +57,8 @@ impl Peer {
     /// Starts it.
     pub fn start(bench: &Bench) -> Result<Self> {
         let listener = bench.runtime.block_on(tokio::net::TcpListener::bind(("127.0.0.1", 0)))?;
-        let base = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
+        // A name, as others have: addresses take another path here and there.
+        let base = format!("http://localhost:{}", listener.local_addr()?.port());
         let around = Runtime::system();
         let rsa = SecretKey::generate_rsa(around.random.as_ref())?;
         let (mut authors, mut documents) = (Vec::new(), HashMap::new());

@@ -31,7 +31,7 @@ use serde_json::{Map, Value, json};
 use crate::author::{Author, PUBLIC};
 
 const BASE: &str = "http://localhost:9900";
-const ELSEWHERE: &str = "http://127.0.0.1:9901";
+const ELSEWHERE: &str = "http://localhost:9901";
 const URL: &str = "http://localhost:9900/actors/alice/inbox";
 /// When everything happens, in milliseconds since 1970.
 const NOW_MS: i64 = 1_790_000_000_000;
@@ -62,7 +62,7 @@ pub const PURE: [Path; 13] = [
         }
     }),
     ("jcs", |hot| {
-        canonical::to_jcs(&Without::new(hot.activity.document(), &["proof"]))
+        canonical::members_to_jcs(Without::new(hot.activity.document(), &["proof"]))
             .map(drop)
             .map_err(Into::into)
     }),

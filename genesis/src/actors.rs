@@ -56,6 +56,16 @@ pub fn deleted(state: &dyn StateView, id: &str) -> Result<Option<bool>, StateErr
     Ok(held.map(|held| held.get("deleted").and_then(Value::as_bool).unwrap_or(false)))
 }
 
+/// The keys of an actor, with their history; the document is not read for it.
+pub fn keys(state: &dyn StateView, id: &str) -> Result<Option<KeyHistory>, StateError> {
+    let place = key(&["actor", id]);
+    let Some(mut held) = state.get(&place)? else { return Ok(None) };
+    let keys = held.get_mut("keys").map(Value::take).unwrap_or_default();
+    serde_json::from_value(keys)
+        .map(Some)
+        .map_err(|e| StateError::Shape { key: place, reason: e.to_string() })
+}
+
 /// The newest document of an actor.
 pub fn document(state: &dyn StateView, id: &str) -> Result<Option<Value>, StateError> {
     let held = state.get(&key(&["actor", id]))?;

@@ -3,7 +3,8 @@
 //! DAG-CBOR (IPLD) is what is hashed and stored; JCS (RFC 8785) is what Data Integrity
 //! proofs sign.
 
-use serde::ser::{Serialize, SerializeMap as _, Serializer};
+mod jcs;
+
 use serde_json::{Map, Number, Value};
 use thiserror::Error;
 
@@ -39,16 +40,6 @@ impl<'a> Without<'a> {
 
     fn kept(self) -> impl Iterator<Item = (&'a String, &'a Value)> {
         self.members.iter().filter(move |(name, _)| !self.names.contains(&name.as_str()))
-    }
-}
-
-impl Serialize for Without<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.kept().count()))?;
-        for (name, member) in self.kept() {
-            map.serialize_entry(name, member)?;
-        }
-        map.end()
     }
 }
 
@@ -158,10 +149,18 @@ pub fn decode_own(block: &[u8]) -> Result<Value, CanonicalError> {
     serde_ipld_dagcbor::from_slice(block).map_err(|e| CanonicalError::Decode(e.to_string()))
 }
 
-/// The JSON Canonicalization Scheme form (RFC 8785) of a document, or of some of its members
-/// ([`Without`]).
-pub fn to_jcs<T: Serialize>(value: &T) -> Result<Vec<u8>, CanonicalError> {
-    serde_json_canonicalizer::to_vec(value).map_err(|e| CanonicalError::Encode(e.to_string()))
+/// The JSON Canonicalization Scheme form (RFC 8785) of a document.
+pub fn to_jcs(value: &Value) -> Result<Vec<u8>, CanonicalError> {
+    let mut text = Vec::with_capacity(512);
+    jcs::write(value, &mut text)?;
+    Ok(text)
+}
+
+/// The same for some of the members of an object.
+pub fn members_to_jcs(members: Without<'_>) -> Result<Vec<u8>, CanonicalError> {
+    let mut text = Vec::with_capacity(1024);
+    jcs::write_members(members.kept().collect(), &mut text)?;
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -199,6 +198,15 @@ mod tests {
         fn encodings_are_those_of_a_general_encoder(value in documents()) {
             prop_assert_eq!(to_dag_cbor(&value).unwrap(), serde_ipld_dagcbor::to_vec(&value).unwrap());
         }
+
+        /// And so does one for JCS.
+        #[test]
+        fn jcs_is_that_of_a_general_encoder(value in documents()) {
+            prop_assert_eq!(
+                String::from_utf8(to_jcs(&value).unwrap()).unwrap(),
+                serde_json_canonicalizer::to_string(&value).unwrap()
+            );
+        }
     }
 
     #[test]
@@ -209,6 +217,6 @@ mod tests {
         let (some, whole) =
             (Without::new(&members, &["proof", "id"]), json!({ "b": 1, "aa": [2] }));
         assert_eq!(members_to_dag_cbor(some).unwrap(), to_dag_cbor(&whole).unwrap());
-        assert_eq!(to_jcs(&some).unwrap(), to_jcs(&whole).unwrap());
+        assert_eq!(members_to_jcs(some).unwrap(), to_jcs(&whole).unwrap());
     }
 }

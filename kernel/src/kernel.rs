@@ -12,7 +12,7 @@ use crate::activity::Activity;
 use crate::address::{ActorName, Base};
 use crate::cid::Cid;
 use crate::hosts::Hosts;
-use crate::keys::{KeyRing, RingError};
+use crate::keys::{KeyRing, ParsedKeys, RingError};
 use crate::log::{Append, AppendError, Appended, BODY_ERASED, Log, Meta, Once, Place};
 use crate::pipeline::inbound::{Delivery, Received};
 use crate::pipeline::rates::Rates;
@@ -121,6 +121,7 @@ pub struct Shared {
     pub(crate) ring: KeyRing,
     pub(crate) suites: Suites,
     pub(crate) keys: Arc<dyn KeySource>,
+    pub(crate) parsed: ParsedKeys,
     pub(crate) replays: Replays,
     pub(crate) deliveries: Semaphore,
     pub(crate) introductions: Semaphore,
@@ -162,6 +163,7 @@ impl Kernel {
             ring: parts.ring,
             suites: parts.suites,
             keys: parts.keys,
+            parsed: ParsedKeys::new(),
             replays,
         });
         let hosts = Hosts::new(inner.clone(), parts.supervisor);

@@ -131,7 +131,7 @@ fn by_owner(state: &dyn StateView, activity: &Activity) -> Result<(), Refusal> {
         "Create" | "Update" | "Delete" | "Move" => {
             let is_actor = activity.kind() == "Move"
                 || kind_in(object).is_some_and(is_actor_type)
-                || actors::actor(state, id)?.is_some();
+                || actors::deleted(state, id)?.is_some();
             if is_actor && id != activity.actor() {
                 return refuse(format!("{id} is not {}", activity.actor()));
             }

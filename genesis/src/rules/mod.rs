@@ -159,7 +159,7 @@ impl Rules for GenesisRules {
     }
 
     fn keys(&self, state: &dyn StateView, actor: &str) -> Result<Option<KeyHistory>, StateError> {
-        Ok(actors::actor(state, actor)?.map(|actor| actor.keys))
+        actors::keys(state, actor)
     }
 
     fn signer<'k>(
@@ -172,10 +172,10 @@ impl Rules for GenesisRules {
     }
 
     fn hosted(&self, state: &dyn StateView, name: &ActorName) -> Result<Hosted, StateError> {
-        Ok(match actors::actor(state, &self.base.actor(name))? {
+        Ok(match actors::deleted(state, &self.base.actor(name))? {
             None => Hosted::Absent,
-            Some(actor) if actor.deleted => Hosted::Deleted,
-            Some(_) => Hosted::Active,
+            Some(true) => Hosted::Deleted,
+            Some(false) => Hosted::Active,
         })
     }
 
@@ -203,10 +203,10 @@ impl Rules for GenesisRules {
         // The keys of a deleted actor are gone, so its Delete can only be checked by who knew it.
         let ends_itself =
             activity.kind() == "Delete" && activity.object_id() == Some(activity.actor());
-        match actors::actor(state, activity.actor())? {
+        match actors::deleted(state, activity.actor())? {
             None if ends_itself => return Ok(true),
             // Whatever it said before, nothing of it is left.
-            Some(actor) if actor.deleted => return Ok(true),
+            Some(true) => return Ok(true),
             _ => {}
         }
         // A copy that comes late must not bring back what was erased.

@@ -20,7 +20,7 @@ pub enum Purpose {
 }
 
 /// The public key as text, in the member under which it is published.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Material {
     /// A Multikey (FEP-521a).

@@ -5,6 +5,7 @@
 //! modules `secret`, `public` and `rsa_key`.
 
 mod history;
+mod parsed;
 mod pem;
 mod public;
 mod reseal;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use history::{HistoryError, Key, KeyHistory, MAX_KEYS, Material, Purpose};
+pub(crate) use parsed::ParsedKeys;
 pub use public::PublicKey;
 pub use reseal::{Resealed, check as check_master_key, reseal};
 pub use ring::{FreshKeys, KeyMaker, KeyRing, RingError};

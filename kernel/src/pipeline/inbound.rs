@@ -319,7 +319,7 @@ fn bad(detail: &str) -> Refusal {
 }
 
 struct Signer {
-    public: PublicKey,
+    public: Arc<PublicKey>,
     superseded: bool,
 }
 
@@ -365,14 +365,14 @@ impl Keys<'_> {
     }
 
     async fn signer(&mut self, key_id: &str, activity: &Activity) -> Result<Signer, Refusal> {
-        let rules = self.shared.rules.clone();
+        let (rules, parsed) = (self.shared.rules.clone(), &self.shared.parsed);
         loop {
             let history = self.history().await?;
             // An author that was restored from a backup may have lost a rotation that we saw.
             let restored = activity.order().epoch > history.last_epoch();
             let error = match rules.signer(history, key_id, activity) {
                 Ok(key) => {
-                    let public = key.public().map_err(|e| bad(&e.to_string()))?;
+                    let public = parsed.public(key).map_err(|e| bad(&e.to_string()))?;
                     return Ok(Signer { public, superseded: !key.is_current() });
                 }
                 Err(error) => error,
@@ -414,7 +414,7 @@ impl Keys<'_> {
         needed: bool,
     ) -> Result<Option<String>, Refusal> {
         let key_id = signature.key_id().to_owned();
-        let author = self.author;
+        let (author, parsed) = (self.author, &self.shared.parsed);
         let own = same_origin(&key_id, author);
         if !own {
             return if needed {
@@ -431,7 +431,7 @@ impl Keys<'_> {
                 .filter(|key| key.is_current() && key.serves(Purpose::HttpSignature));
             match found {
                 Some(key) if key.controller == author => {
-                    let public = key.public().map_err(|e| bad(&e.to_string()))?;
+                    let public = parsed.public(key).map_err(|e| bad(&e.to_string()))?;
                     let Err(reason) = signature.verify(&public) else { return Ok(Some(key_id)) };
                     // Servers that rotate in place give a new key the id of the old one.
                     if !self.refresh().await.is_ok_and(|news| news) {

@@ -4,7 +4,6 @@
 
 use jiff::Timestamp;
 use multibase::Base;
-use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -39,7 +38,8 @@ pub(super) fn sign(
     proof.insert("verificationMethod".into(), text(options.verification_method));
     proof.insert("proofPurpose".into(), text("assertionMethod"));
     proof.insert("created".into(), Value::String(whole_seconds(options.created).to_string()));
-    let message = [hash(&proof)?, hash(&Without::new(document, &["proof"]))?].concat();
+    let document = Without::new(document, &["proof"]);
+    let message = [hash(Without::new(&proof, &[]))?, hash(document)?].concat();
     let signature = key.sign(&message, random)?;
     let value = multibase::encode(Base::Base58Btc, signature);
     proof.insert("proofValue".into(), Value::String(value));
@@ -75,13 +75,15 @@ impl Suite for EddsaJcs2022 {
                 return Err(ProofError::Context);
             }
             if own == Some(sent) {
-                return check(&options, &unproved, key, &signature);
+                return check(options, unproved, key, &signature);
             }
-            return check(&options, &with_context(document, "proof", sent), key, &signature);
+            let document = with_context(document, "proof", sent);
+            return check(options, Without::new(&document, &[]), key, &signature);
         }
-        match (check(&options, &unproved, key, &signature), own) {
+        match (check(options, unproved, key, &signature), own) {
             (Err(ProofError::Invalid), Some(own)) => {
-                check(&with_context(proof, "proofValue", own), &unproved, key, &signature)
+                let options = with_context(proof, "proofValue", own);
+                check(Without::new(&options, &[]), unproved, key, &signature)
             }
             (verdict, _) => verdict,
         }
@@ -89,8 +91,8 @@ impl Suite for EddsaJcs2022 {
 }
 
 fn check(
-    options: &impl Serialize,
-    document: &impl Serialize,
+    options: Without<'_>,
+    document: Without<'_>,
     key: &PublicKey,
     signature: &[u8],
 ) -> Result<(), ProofError> {
@@ -100,8 +102,8 @@ fn check(
     })
 }
 
-fn hash(members: &impl Serialize) -> Result<[u8; 32], CanonicalError> {
-    Ok(Sha256::digest(canonical::to_jcs(members)?).into())
+fn hash(members: Without<'_>) -> Result<[u8; 32], CanonicalError> {
+    Ok(Sha256::digest(canonical::members_to_jcs(members)?).into())
 }
 
 fn signature_of(proof: &Map<String, Value>) -> Result<Vec<u8>, ProofError> {
