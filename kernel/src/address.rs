@@ -215,8 +215,13 @@ fn plain_origin(url: &str) -> Option<&str> {
 /// Whether a URL has the form `scheme://authority...` and nothing that a parser leaves out.
 fn is_written_out(url: &str) -> bool {
     let odd = |c: char| c.is_control() || c.is_whitespace() || c == '\\';
+    let is_odd = if url.is_ascii() {
+        url.bytes().any(|c| c <= b' ' || c == 0x7f || c == b'\\')
+    } else {
+        url.contains(odd)
+    };
     let authority = url.split_once(':').and_then(|(_, rest)| rest.strip_prefix("//"));
-    authority.is_some_and(|rest| !rest.starts_with('/')) && !url.contains(odd)
+    authority.is_some_and(|rest| !rest.starts_with('/')) && !is_odd
 }
 
 /// Whether two ids are of one origin (FEP-fe34).
