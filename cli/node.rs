@@ -112,6 +112,11 @@ impl Controls {
     pub fn limit_requests(&self, per_second: u32) {
         self.app.limit_requests(per_second);
     }
+
+    /// Limits the requests of all that bear tokens of one actor; 0 for no limit.
+    pub fn limit_actor_requests(&self, per_second: u32) {
+        self.app.limit_actor_requests(per_second);
+    }
 }
 
 impl Node {

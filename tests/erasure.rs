@@ -302,7 +302,9 @@ fn a_delete_can_ask_for_it() {
         spec.args.push("--erase-on-delete".into());
         spec.start()
     };
-    a.args.extend(["--requests-per-second".into(), "0".into()]);
+    for name in ["--requests-per-second", "--actor-requests-per-second"] {
+        a.args.extend([name.into(), "0".into()]);
+    }
     let a = a.start();
     a.create("alice");
     b.create("bob");

@@ -50,6 +50,7 @@ mod interop;
 mod interop_inputs;
 mod key_rotation;
 mod lemmy;
+mod limits;
 mod merkle;
 mod moves;
 mod nx_kernel_multi;

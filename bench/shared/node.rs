@@ -34,7 +34,8 @@ impl Node {
         let mut command = Command::new(program);
         command
             .args(["serve", "--allow-http", "--allow-private-network", "--log", "error"])
-            .args(["--requests-per-second", "0", "--peer-deliveries-per-second", "0"])
+            .args(["--requests-per-second", "0", "--actor-requests-per-second", "0"])
+            .args(["--peer-deliveries-per-second", "0", "--concurrent-per-address", "0"])
             .args(more)
             .arg("--data")
             .arg(data);

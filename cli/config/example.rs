@@ -56,6 +56,7 @@ fn value(key: &str, kind: &str, default: Option<&str>) -> String {
         ("tokens", ..) => "[\"alice=a-long-secret:publish,read\"]".to_owned(),
         ("data", ..) => "\"/var/lib/fedsx\"".to_owned(),
         ("base_url", ..) => "\"https://social.example\"".to_owned(),
+        ("trusted_proxies", ..) => "\"127.0.0.1, ::1\"".to_owned(),
         ("genesis", ..) => "\"/etc/fedsx/genesis\"".to_owned(),
         (_, _, Some(default)) => format!("{default:?}"),
         (_, _, None) => "\"\"".to_owned(),

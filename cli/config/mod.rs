@@ -4,6 +4,7 @@
 pub mod command;
 pub mod example;
 pub mod file;
+mod limits;
 pub mod values;
 
 use std::net::SocketAddr;
@@ -12,14 +13,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use fedsx_http::HttpOptions;
 use fedsx_kernel::Base;
 use fedsx_kernel::tokens::TokenSpec;
 use serde::Deserialize;
 
-use self::values::{Schedule, Size, Time, TokenList};
+use self::values::{Networks, Schedule, Size, Time, TokenList};
 
 /// Options that a running instance takes over at SIGHUP.
-pub const RELOADED: [&str; 3] = ["tokens", "requests_per_second", "log"];
+pub const RELOADED: [&str; 4] =
+    ["tokens", "requests_per_second", "actor_requests_per_second", "log"];
 
 /// Options of `fedsx serve`, as given by flags and variables.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
@@ -58,9 +61,49 @@ pub struct ServeArgs {
     #[serde(deserialize_with = "values::from_text")]
     #[arg(long, env = "FEDSX_DELIVERY_SCHEDULE", value_name = "PAUSES")]
     pub delivery_schedule: Option<Schedule>,
-    /// Requests per second of one client address; 0 for no limit [default: 200].
+    /// Proxies, addresses or networks separated by commas, whose X-Forwarded-For says who the client
+    /// is; nobody else's does.
+    #[serde(deserialize_with = "values::from_text")]
+    #[arg(long, env = "FEDSX_TRUSTED_PROXIES", value_name = "NETWORKS")]
+    pub trusted_proxies: Option<Networks>,
+    /// Requests per second of one client address, an IPv6 client's being its /64, and ten times as
+    /// many at once; 0 for no limit [default: 200].
     #[arg(long, env = "FEDSX_REQUESTS_PER_SECOND", value_name = "N")]
     pub requests_per_second: Option<u32>,
+    /// The same for all that bear tokens of one actor, wherever they are [default: 200].
+    #[arg(long, env = "FEDSX_ACTOR_REQUESTS_PER_SECOND", value_name = "N")]
+    pub actor_requests_per_second: Option<u32>,
+    /// Connections that may be open [default: 4096].
+    #[arg(long, env = "FEDSX_CONNECTIONS", value_name = "N")]
+    pub connections: Option<u32>,
+    /// Connections, and requests under way, of one client address; 0 for no limit [default: 256].
+    #[arg(long, env = "FEDSX_CONCURRENT_PER_ADDRESS", value_name = "N")]
+    pub concurrent_per_address: Option<u32>,
+    /// Requests that may be under way; others are answered 503 [default: 1024].
+    #[arg(long, env = "FEDSX_REQUESTS_IN_FLIGHT", value_name = "N")]
+    pub requests_in_flight: Option<u32>,
+    /// How long work may wait for its turn while many requests are under way, before a share of them
+    /// is answered 503 [default: 100ms].
+    #[serde(deserialize_with = "values::from_text")]
+    #[arg(long, env = "FEDSX_QUEUEING_DELAY", value_name = "TIME")]
+    pub queueing_delay: Option<Time>,
+    /// Request bodies that may be in memory; others are answered 503 [default: 64MiB].
+    #[serde(deserialize_with = "values::from_text")]
+    #[arg(long, env = "FEDSX_BODY_MEMORY", value_name = "BYTES")]
+    pub body_memory: Option<Size>,
+    /// How long the head of a request may take, and a connection may be idle [default: 10s].
+    #[serde(deserialize_with = "values::from_text")]
+    #[arg(long, env = "FEDSX_HEADER_TIMEOUT", value_name = "TIME")]
+    pub header_timeout: Option<Time>,
+    /// How long the body of a request may take; after a sixth of it no less than 1 KiB a second may
+    /// arrive [default: 30s].
+    #[serde(deserialize_with = "values::from_text")]
+    #[arg(long, env = "FEDSX_BODY_TIMEOUT", value_name = "TIME")]
+    pub body_timeout: Option<Time>,
+    /// How long a client may take nothing of an answer [default: 30s].
+    #[serde(deserialize_with = "values::from_text")]
+    #[arg(long, env = "FEDSX_RESPONSE_TIMEOUT", value_name = "TIME")]
+    pub response_timeout: Option<Time>,
     /// Deliveries that are taken of one peer each second; 0 for no limit [default: 100].
     #[arg(long, env = "FEDSX_PEER_DELIVERIES_PER_SECOND", value_name = "N")]
     pub peer_deliveries_per_second: Option<u32>,
@@ -146,8 +189,8 @@ pub struct ServeConfig {
     pub allow_http: bool,
     /// Pauses between delivery attempts.
     pub delivery_schedule: Option<Vec<Duration>>,
-    /// Requests per second of one client.
-    pub requests_per_second: Option<u32>,
+    /// What the server takes and what not.
+    pub http: HttpOptions,
     /// Deliveries per second of one peer.
     pub peer_deliveries_per_second: Option<u32>,
     /// How long a request to another server may take.
@@ -162,8 +205,6 @@ pub struct ServeConfig {
     pub disk_reserve_bytes: Option<u64>,
     /// Whether every Delete of an object erases its content.
     pub erase_on_delete: bool,
-    /// Whether only signed requests are answered.
-    pub authorized_fetch: bool,
     /// Whether what is stored is compressed.
     pub store_compression: bool,
     /// For how long requests are still taken when it is told to stop.
@@ -191,6 +232,7 @@ impl ServeArgs {
         let mut given = TokenList(self.token.clone());
         given.0.extend(self.tokens.clone().unwrap_or_default().0);
         let args = self.over(file);
+        let http = limits::http(&args)?;
         let tokens = if given.0.is_empty() { args.tokens.unwrap_or_default() } else { given };
         let tokens = tokens
             .0
@@ -219,7 +261,7 @@ impl ServeArgs {
             allow_private_network: args.allow_private_network.unwrap_or(false),
             allow_http,
             delivery_schedule: args.delivery_schedule.map(|schedule| schedule.0),
-            requests_per_second: args.requests_per_second,
+            http,
             peer_deliveries_per_second: args.peer_deliveries_per_second,
             request_timeout: args.request_timeout.map(|time| time.0),
             fetch_timeout: args.fetch_timeout.map(|time| time.0),
@@ -227,7 +269,6 @@ impl ServeArgs {
             epoch: args.epoch,
             disk_reserve_bytes: args.disk_reserve.map(|size| size.0),
             erase_on_delete: args.erase_on_delete.unwrap_or(false),
-            authorized_fetch: args.authorized_fetch.unwrap_or(false),
             store_compression: args.store_compression.unwrap_or(true),
             shutdown_notice: Duration::from_secs(args.shutdown_notice.unwrap_or(0).into()),
             store_memory_bytes: args.store_memory.map(|size| size.0),
@@ -249,7 +290,19 @@ impl ServeArgs {
             allow_private_network: self.allow_private_network.or(other.allow_private_network),
             allow_http: self.allow_http.or(other.allow_http),
             delivery_schedule: self.delivery_schedule.or(other.delivery_schedule),
+            trusted_proxies: self.trusted_proxies.or(other.trusted_proxies),
             requests_per_second: self.requests_per_second.or(other.requests_per_second),
+            actor_requests_per_second: self
+                .actor_requests_per_second
+                .or(other.actor_requests_per_second),
+            connections: self.connections.or(other.connections),
+            concurrent_per_address: self.concurrent_per_address.or(other.concurrent_per_address),
+            requests_in_flight: self.requests_in_flight.or(other.requests_in_flight),
+            queueing_delay: self.queueing_delay.or(other.queueing_delay),
+            body_memory: self.body_memory.or(other.body_memory),
+            header_timeout: self.header_timeout.or(other.header_timeout),
+            body_timeout: self.body_timeout.or(other.body_timeout),
+            response_timeout: self.response_timeout.or(other.response_timeout),
             peer_deliveries_per_second: self
                 .peer_deliveries_per_second
                 .or(other.peer_deliveries_per_second),

@@ -2,10 +2,12 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use ipnet::IpNet;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
@@ -14,6 +16,8 @@ use thiserror::Error;
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Pauses of a delivery schedule.
 const MAX_PAUSES: usize = 32;
+/// Networks of trusted proxies.
+const MAX_NETWORKS: usize = 64;
 
 /// Why a value was not taken.
 #[derive(Debug, Error)]
@@ -27,6 +31,12 @@ pub enum ValueError {
     /// Not a size.
     #[error("{0:?} is no size: write 0, 10KiB, 64MiB or 1GiB ({1})")]
     Size(String, String),
+    /// Not a network.
+    #[error("{0:?} is no address or network: write 192.0.2.1, 10.0.0.0/8 or 2001:db8::/32")]
+    Network(String),
+    /// Too many networks.
+    #[error("at most {MAX_NETWORKS} networks")]
+    Networks,
     /// A schedule without end.
     #[error("at most {MAX_PAUSES} pauses")]
     Pauses,
@@ -46,6 +56,28 @@ impl FromStr for Time {
             return Err(ValueError::Range(text.to_owned()));
         }
         Ok(Self(time))
+    }
+}
+
+/// Networks and single addresses, separated by commas or white space.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Networks(pub Vec<IpNet>);
+
+impl FromStr for Networks {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let parts = text.split(|c: char| c == ',' || c.is_whitespace());
+        let parse = |part: &str| match part.parse::<IpAddr>() {
+            Ok(address) => Ok(IpNet::from(address)),
+            Err(_) => part.parse().map_err(|_| ValueError::Network(part.to_owned())),
+        };
+        let networks: Vec<_> =
+            parts.filter(|part| !part.is_empty()).map(parse).collect::<Result<_, _>>()?;
+        if networks.len() > MAX_NETWORKS {
+            return Err(ValueError::Networks);
+        }
+        Ok(Self(networks))
     }
 }
 
@@ -160,6 +192,16 @@ mod tests {
         assert_eq!((of("0"), of("10KiB")), (Some(0), Some(10_240)));
         for bad in ["", "MiB", "-1", "1 light-year"] {
             assert!(of(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn networks_are_addresses_or_ranges() {
+        let Networks(list) = "10.0.0.0/8, ::1  192.0.2.1".parse().expect("networks");
+        assert_eq!(list.len(), 3);
+        assert_eq!("".parse::<Networks>().expect("none"), Networks::default());
+        for bad in ["localhost", "10.0.0.0/33", "1.2.3"] {
+            assert!(bad.parse::<Networks>().is_err(), "{bad}");
         }
     }
 

@@ -8,6 +8,7 @@ use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt};
 
+use super::lines::Lines;
 use crate::config::{LogFormat, ServeConfig};
 
 /// What is logged.
@@ -27,7 +28,7 @@ pub(super) fn start(config: &ServeConfig) -> Result<Filter> {
     let filter = EnvFilter::try_new(&config.log).context("--log")?;
     let (filter, handle) = reload::Layer::new(filter);
     let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
+    let lines = fmt::layer().with_writer(Lines { format: config.log_format }).with_ansi(ansi);
     let lines = match config.log_format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().boxed(),

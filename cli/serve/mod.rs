@@ -1,5 +1,6 @@
 //! `fedsx serve`.
 
+mod lines;
 mod logging;
 mod only_one;
 mod reload;
@@ -28,6 +29,9 @@ use crate::config::{ServeArgs, ServeConfig};
 use crate::node::{Node, NodeOptions, Surroundings};
 use crate::{data, genesis, place};
 
+/// Files that are open beside connections of clients: the store, and connections to peers.
+const BESIDE_CONNECTIONS: usize = 512;
+
 /// Runs an instance until it is told to stop.
 ///
 /// # Errors
@@ -44,6 +48,7 @@ async fn serve(args: ServeArgs, config: ServeConfig, filter: Filter) -> Result<(
     // Signals count from the first moment on, also while starting.
     let stop = stop_signal()?;
     survive_file_limits()?;
+    raise_open_files(config.http.connections);
     let verified = genesis::bundle(config.genesis.as_deref())?.verify()?;
     data::prepare(&config.data)?;
     let listener = TcpListener::bind(config.listen)
@@ -113,13 +118,6 @@ fn options(config: &ServeConfig, base: Base, epoch: u64) -> NodeOptions {
     if let Some(schedule) = &config.delivery_schedule {
         delivery.schedule = schedule.clone();
     }
-    let mut http = HttpOptions::default();
-    if let Some(per_second) = config.requests_per_second {
-        http.requests_per_second = per_second;
-        http.burst = per_second.saturating_mul(10);
-    }
-    http.notice = config.shutdown_notice;
-    http.authorized_fetch = config.authorized_fetch;
     let mut client = ClientOptions {
         allow_private_network: config.allow_private_network,
         allow_http: config.allow_http,
@@ -139,7 +137,7 @@ fn options(config: &ServeConfig, base: Base, epoch: u64) -> NodeOptions {
         client,
         discovery,
         delivery,
-        http,
+        http: HttpOptions { notice: config.shutdown_notice, ..config.http.clone() },
         tokens: config.tokens.clone(),
         wishes: Wishes { always: config.erase_on_delete },
     }
@@ -153,6 +151,26 @@ fn survive_file_limits() -> Result<()> {
     // The handler stays when what it is asked for is dropped.
     drop(signal(SignalKind::from_raw(signal_number))?);
     Ok(())
+}
+
+/// Raises the limit on open files as far as it goes: each connection is one, and the usual limit is
+/// from a time when that was many.
+fn raise_open_files(connections: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    let now = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let needed = (connections + BESIDE_CONNECTIONS) as u64;
+    if now.is_some_and(|now| now < needed) {
+        tracing::warn!(
+            open_files = now,
+            connections,
+            "more connections are allowed than files may be open (ulimit -n)"
+        );
+    }
 }
 
 /// Turns true at SIGTERM or SIGINT.
@@ -173,4 +191,32 @@ fn stop_signal() -> Result<watch::Receiver<bool>> {
         std::future::pending::<()>().await;
     });
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::config::{example, file};
+
+    /// What the options' descriptions say of defaults is what holds without them.
+    #[test]
+    fn described_defaults_are_the_defaults() {
+        let place = "data = \"x\"\nallow_http = true\n";
+        let needs_none = ["data", "tokens", "base_url", "trusted_proxies", "genesis", "allow_http"];
+        let said = example::options()
+            .into_iter()
+            .filter(|option| !needs_none.contains(&option.key.as_str()))
+            .fold(String::from(place), |text, option| {
+                format!("{text}{} = {}\n", option.key, option.value)
+            });
+        let shown = |text: &str| {
+            let config = file::parse(text).expect("options").settle().expect("settled");
+            let all = options(&config, "http://localhost:1".parse().unwrap(), 0);
+            let (kernel, client, discovery) = (all.kernel, all.client, all.discovery);
+            let shown = (kernel, client, discovery, all.delivery, all.http);
+            (format!("{shown:#?}"), config.listen, config.log, config.store_compression)
+        };
+        assert_eq!(shown(&said), shown(place));
+    }
 }

@@ -1,7 +1,6 @@
 //! SIGHUP: options that a running instance takes over.
 
 use anyhow::Result;
-use fedsx_http::HttpOptions;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::logging::Filter;
@@ -40,9 +39,11 @@ fn take(old: &ServeConfig, new: &ServeConfig, controls: &Controls, filter: &Filt
     if old.tokens != new.tokens {
         controls.configure_tokens(&new.tokens);
     }
-    if old.requests_per_second != new.requests_per_second {
-        let usual = HttpOptions::default().requests_per_second;
-        controls.limit_requests(new.requests_per_second.unwrap_or(usual));
+    if old.http.requests_per_second != new.http.requests_per_second {
+        controls.limit_requests(new.http.requests_per_second);
+    }
+    if old.http.actor_requests_per_second != new.http.actor_requests_per_second {
+        controls.limit_actor_requests(new.http.actor_requests_per_second);
     }
     if old.log != new.log
         && let Err(error) = filter.set(&new.log)

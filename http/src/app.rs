@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -7,33 +8,45 @@ use fedsx_delivery::discovery::Discovery;
 use fedsx_genesis::bundle::Verified;
 use fedsx_genesis::erasure::Eraser;
 use fedsx_genesis::triggers::Triggers;
+use fedsx_kernel::ActorName;
 use fedsx_kernel::Kernel;
 use fedsx_kernel::backup::Backups;
 use fedsx_kernel::merkle::Trees;
 use fedsx_kernel::tokens::Tokens;
 use fedsx_projections::Projections;
+use ipnet::IpNet;
 use tokio::sync::{Semaphore, watch};
 
 use crate::capability::Capabilities;
-use crate::limits::Rates;
+use crate::limits::{Load, Rates, Tally};
 
 /// Configuration of the server.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
     /// Largest request body, in bytes.
     pub max_body_bytes: usize,
-    /// How long request headers may take to arrive.
+    /// How long request headers may take to arrive, and a connection may be idle.
     pub header_timeout: Duration,
     /// How long a request body may take to arrive.
     pub body_timeout: Duration,
-    /// Connections that may be open.
+    /// How long a client may take nothing of an answer.
+    pub response_timeout: Duration,
+    /// Bytes of request bodies that may be in memory; beyond, 503.
+    pub body_memory_bytes: usize,
+    /// Proxies whose `X-Forwarded-For` says who the client is.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections that may be open; beyond, 503.
     pub connections: usize,
+    /// Connections, and requests under way, of one client address; beyond, 429. 0 for no limit.
+    pub concurrent_per_address: usize,
     /// Requests that may be under way; beyond, 503.
     pub requests_in_flight: usize,
-    /// Requests per second of one client address; 0 for no limit.
+    /// How long work may wait for its turn before a share of requests is answered 503.
+    pub queueing_delay: Duration,
+    /// Requests per second of one client address, and ten times as many at once; 0 for no limit.
     pub requests_per_second: u32,
-    /// Requests of one client address that may come at once.
-    pub burst: u32,
+    /// The same for all that bear tokens of one actor.
+    pub actor_requests_per_second: u32,
     /// How long shutting down waits for requests under way.
     pub drain: Duration,
     /// For how long, before that, requests are still taken while `/readyz` says that the node goes.
@@ -57,10 +70,15 @@ impl Default for HttpOptions {
             max_body_bytes: fedsx_kernel::json::MAX_BYTES,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            response_timeout: Duration::from_secs(30),
+            body_memory_bytes: 64 * 1024 * 1024,
+            trusted_proxies: Vec::new(),
             connections: 4096,
+            concurrent_per_address: 256,
             requests_in_flight: 1024,
+            queueing_delay: Duration::from_millis(100),
             requests_per_second: 200,
-            burst: 2000,
+            actor_requests_per_second: 200,
             drain: Duration::from_secs(10),
             notice: Duration::ZERO,
             ready_lag: 1000,
@@ -116,23 +134,29 @@ pub struct AppParts {
 #[derive(Clone)]
 pub struct App {
     pub(crate) parts: Arc<AppParts>,
-    pub(crate) rates: Arc<Rates>,
-    pub(crate) in_flight: Arc<Semaphore>,
     /// Whether the node was told to stop.
     pub(crate) draining: Arc<AtomicBool>,
     /// Whether everything that follows the log once stood at its end.
     pub(crate) caught_up: Arc<AtomicBool>,
+    pub(crate) rates: Arc<Rates<IpAddr>>,
+    pub(crate) actor_rates: Arc<Rates<ActorName>>,
+    pub(crate) under_way: Tally,
+    pub(crate) load: Arc<Load>,
+    pub(crate) body_memory: Arc<Semaphore>,
 }
 
 impl App {
     /// Puts the shared state together.
     pub fn new(parts: AppParts) -> Self {
-        let rates = Rates::new(parts.options.requests_per_second, parts.options.burst);
-        let in_flight = Arc::new(Semaphore::new(parts.options.requests_in_flight));
+        let options = &parts.options;
+        let (most, target) = (options.requests_in_flight, options.queueing_delay);
         Self {
+            rates: Arc::new(Rates::new(options.requests_per_second)),
+            actor_rates: Arc::new(Rates::new(options.actor_requests_per_second)),
+            under_way: Tally::new(options.concurrent_per_address),
+            load: Arc::new(Load::new(most, target, parts.kernel.clone())),
+            body_memory: Arc::new(Semaphore::new(options.body_memory_bytes)),
             parts: Arc::new(parts),
-            rates: Arc::new(rates),
-            in_flight,
             draining: Arc::default(),
             caught_up: Arc::default(),
         }
@@ -141,7 +165,12 @@ impl App {
     /// Limits the requests of one client address to this many each second, with bursts of ten
     /// times as many; 0 for no limit.
     pub fn limit_requests(&self, per_second: u32) {
-        self.rates.set(per_second, per_second.saturating_mul(10));
+        self.rates.set(per_second);
+    }
+
+    /// The same for all that bear tokens of one actor.
+    pub fn limit_actor_requests(&self, per_second: u32) {
+        self.actor_rates.set(per_second);
     }
 
     pub(crate) fn kernel(&self) -> &Kernel {

@@ -1,21 +1,35 @@
-//! Request bodies: media type, size, time.
+//! Request bodies: media type, size, time, memory.
 
-use axum::body::Body;
-use axum::extract::{Request, State};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody as _};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use http_body_util::{BodyExt as _, Limited};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use crate::app::App;
-use crate::problem::Rejection;
+use crate::limits::refused;
 
 /// Media types in which activities are taken.
 const TAKEN: [&str; 3] = ["application/activity+json", "application/ld+json", "application/json"];
-
 /// The media type of a form.
 const FORM: &str = "application/x-www-form-urlencoded";
+/// The largest form, in bytes.
+const MAX_FORM_BYTES: usize = 8 * 1024;
+/// Routes that take activities; the largest body there is that of the configuration.
+const OF_ACTIVITIES: [&str; 4] =
+    ["/activity", "/inbox", "/actors/{name}/inbox", "/actors/{name}/outbox"];
+/// The largest body of other requests, in bytes.
+const MAX_OTHER_BYTES: usize = 64 * 1024;
+/// So many bytes of a body must arrive in each second, on average.
+const MIN_BYTES_PER_SECOND: u64 = 1024;
+/// After this part of the time that a body may take, it must keep that pace.
+const GRACE_PART: u32 = 6;
 
 /// Reads a body that is an activity.
 pub(crate) async fn activity(
@@ -23,66 +37,30 @@ pub(crate) async fn activity(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Vec<u8>, Refusal> {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let name = media_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let name = media_type(headers);
     if !TAKEN.iter().any(|taken| name.eq_ignore_ascii_case(taken)) {
         return Err(Refusal::new(
             Problem::UnsupportedMediaType,
             format!("send {}", TAKEN.join(" or ")),
         ));
     }
-    collect(app, headers, body, app.parts.options.max_body_bytes).await
+    collect(body, app.parts.options.max_body_bytes).await
 }
-
-/// The largest form, in bytes.
-const MAX_FORM_BYTES: usize = 8 * 1024;
 
 /// Reads a small form: names and values, decoded, in order; at most 16.
 pub(crate) async fn form(
-    app: &App,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Vec<(String, String)>, Refusal> {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let name = media_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    if !name.eq_ignore_ascii_case(FORM) {
+    if !media_type(headers).eq_ignore_ascii_case(FORM) {
         return Err(Refusal::new(Problem::UnsupportedMediaType, format!("send {FORM}")));
     }
-    let bytes = collect(app, headers, body, MAX_FORM_BYTES).await?;
+    let bytes = collect(body, MAX_FORM_BYTES).await?;
     Ok(url::form_urlencoded::parse(&bytes)
         .take(16)
         .map(|(name, value)| (name.into_owned(), value.into_owned()))
         .collect())
 }
-
-async fn collect(
-    app: &App,
-    headers: &HeaderMap,
-    body: Body,
-    most: usize,
-) -> Result<Vec<u8>, Refusal> {
-    let too_large = || Refusal::new(Problem::TooLarge, format!("a body has at most {most} bytes"));
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|length| length.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > most) {
-        return Err(too_large());
-    }
-    let slow = app.kernel().runtime().clock.sleep(app.parts.options.body_timeout);
-    tokio::select! {
-        biased;
-        collected = Limited::new(body, most).collect() => match collected {
-            Ok(collected) => Ok(collected.to_bytes().to_vec()),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-            Err(error) => Err(Refusal::new(Problem::MalformedJson, format!("the body broke off: {error}"))),
-        },
-        () = slow => Err(Refusal::new(Problem::RequestTimeout, "the body did not arrive in time")),
-    }
-}
-
-/// Bodies up to this size are read before a handler runs, in bytes.
-const SMALL_BYTES: usize = 64 * 1024;
 
 /// Reads what a request to an operating route asks for.
 pub(crate) fn wish<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
@@ -92,34 +70,127 @@ pub(crate) fn wish<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Re
         .map_err(|e| Refusal::new(Problem::InvalidParameter, e.to_string()))
 }
 
-/// Reads a small body before the handler decides. A handler that refuses without reading would
-/// else make the connection close while the client still writes, who then never sees the answer.
-pub(crate) async fn settle(State(app): State<App>, request: Request, next: Next) -> Response {
-    let length = request
-        .headers()
+fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().split(';').next().unwrap_or_default().trim()
+}
+
+fn too_large(most: usize) -> Refusal {
+    Refusal::new(Problem::TooLarge, format!("a body has at most {most} bytes"))
+}
+
+/// The bytes of a body that was gathered.
+async fn collect(body: Body, most: usize) -> Result<Vec<u8>, Refusal> {
+    match Limited::new(body, most).collect().await {
+        Ok(collected) => Ok(collected.to_bytes().to_vec()),
+        Err(_) => Err(too_large(most)),
+    }
+}
+
+/// Reads the whole body before anything is decided, and gives the handler what it read.
+///
+/// A handler that refuses without reading would make the connection close while the client still
+/// writes, who then never sees the answer; and a client that writes slowly takes no place from
+/// others meanwhile.
+pub(crate) async fn gather(
+    State(app): State<App>,
+    route: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let route = route.as_ref().map(MatchedPath::as_str).unwrap_or_default();
+    let most = if OF_ACTIVITIES.contains(&route) {
+        app.parts.options.max_body_bytes
+    } else {
+        MAX_OTHER_BYTES
+    };
+    let (parts, body) = request.into_parts();
+    match read(&app, &parts.headers, body, most).await {
+        Ok((bytes, _held)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Err(refusal) => {
+            let limit = if refusal.problem == Problem::Busy { "memory" } else { "body" };
+            refused(limit, refusal.into())
+        }
+    }
+}
+
+/// Reads a body within the limits on its size, its time and the memory of all bodies. The memory is
+/// taken as bytes arrive, and given back when the second value is dropped.
+async fn read(
+    app: &App,
+    headers: &HeaderMap,
+    mut body: Body,
+    most: usize,
+) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Refusal> {
+    let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok())
         .and_then(|length| length.parse::<usize>().ok());
-    if !length.is_some_and(|length| (1..=SMALL_BYTES).contains(&length)) {
-        return next.run(request).await;
+    if announced.is_some_and(|length| length > most) {
+        return Err(too_large(most));
     }
-    let (parts, body) = request.into_parts();
-    let slow = app.kernel().runtime().clock.sleep(app.parts.options.body_timeout);
-    let collected = tokio::select! {
-        biased;
-        collected = Limited::new(body, SMALL_BYTES).collect() => collected,
-        () = slow => {
-            let refusal = Refusal::new(Problem::RequestTimeout, "the body did not arrive in time");
-            return Rejection::from(refusal).into_response();
+    let (began, longest) = (Instant::now(), app.parts.options.body_timeout);
+    let mut bytes: Vec<u8> = Vec::new();
+    let mut held: Option<OwnedSemaphorePermit> = None;
+    loop {
+        let left = allowed(bytes.len(), longest).saturating_sub(began.elapsed());
+        let frame = tokio::select! {
+            biased;
+            frame = body.frame() => frame,
+            () = app.kernel().runtime().clock.sleep(left) => return Err(too_slow(longest)),
+        };
+        let data = match frame {
+            None => return Ok((bytes, held)),
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            Some(Err(error)) => {
+                let detail = format!("the body broke off: {error}");
+                return Err(Refusal::new(Problem::MalformedJson, detail));
+            }
+        };
+        if data.len() > most.saturating_sub(bytes.len()) {
+            return Err(too_large(most));
         }
-    };
-    match collected {
-        Ok(collected) => {
-            next.run(Request::from_parts(parts, Body::from(collected.to_bytes()))).await
+        if !data.is_empty() {
+            let more = u32::try_from(data.len()).map_err(|_| too_large(most))?;
+            let Ok(more) = app.body_memory.clone().try_acquire_many_owned(more) else {
+                let detail = "the bodies of other requests take up what memory there is for them";
+                return Err(Refusal::new(Problem::Busy, detail));
+            };
+            match &mut held {
+                Some(held) => held.merge(more),
+                None => held = Some(more),
+            }
+            bytes.extend_from_slice(&data);
         }
-        Err(error) => {
-            let detail = format!("the body broke off: {error}");
-            Rejection::from(Refusal::new(Problem::MalformedJson, detail)).into_response()
-        }
+    }
+}
+
+/// How long a body may have taken by the time that so many of its bytes are there.
+fn allowed(bytes: usize, longest: Duration) -> Duration {
+    let paced = Duration::from_millis(bytes as u64 * 1000 / MIN_BYTES_PER_SECOND);
+    (longest / GRACE_PART).saturating_add(paced).min(longest)
+}
+
+fn too_slow(longest: Duration) -> Refusal {
+    let detail = format!(
+        "a body arrives within {} s, and not slower than {MIN_BYTES_PER_SECOND} bytes a second",
+        longest.as_secs_f32()
+    );
+    Refusal::new(Problem::RequestTimeout, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_keeps_a_pace_and_ends_in_time() {
+        let longest = Duration::from_secs(30);
+        assert_eq!(allowed(0, longest), Duration::from_secs(5));
+        assert_eq!(allowed(10 * 1024, longest), Duration::from_secs(15));
+        assert_eq!(allowed(1024 * 1024, longest), longest);
     }
 }

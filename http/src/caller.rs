@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderMap, Method, Uri, header};
 use fedsx_delivery::signature;
+use fedsx_kernel::ActorName;
 use fedsx_kernel::metrics;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::tokens::{Grant, Scope};
@@ -72,6 +73,17 @@ pub(crate) fn capability(app: &App, headers: &HeaderMap) -> Result<Option<Capabi
         }
         _ => Ok(None),
     }
+}
+
+/// The actor whose share of requests this one is counted against: that of its token, where it has
+/// a valid one.
+pub(crate) fn charged(app: &App, headers: &HeaderMap) -> Option<ActorName> {
+    let secret = bearer(headers).ok()??;
+    if Capabilities::may_be_one(secret) && !app.parts.tokens.knows(secret) {
+        let name = app.parts.tokens.fingerprint(secret.as_bytes());
+        return app.parts.capabilities.actor_of(name, secret);
+    }
+    app.parts.tokens.find(secret).ok().map(|grant| grant.actor)
 }
 
 /// What is presented as a bearer token (RFC 6750, section 2.1).

@@ -119,6 +119,9 @@ pub(crate) async fn page(app: &App) -> Result<String, Refusal> {
         })
         .await?;
     names::EQUIVOCATIONS.counted(equivocations);
+    let free = app.body_memory.available_permits();
+    let held = app.parts.options.body_memory_bytes.saturating_sub(free);
+    names::BODY_BYTES.set_count(held as u64, &[]);
     projections(app);
     let census = app.parts.delivery.census().await.map_err(|e| internal(&e))?;
     names::QUEUED.set_count(census.queued, &[]);

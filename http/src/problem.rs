@@ -10,6 +10,9 @@ use serde_json::{Map, json};
 /// Seconds after which a refusal for lack of room is worth another try.
 const RETRY_S: u64 = 1;
 
+/// The longest detail, in characters: it may quote what the client sent.
+const MAX_DETAIL_CHARS: usize = 1000;
+
 /// A refusal on its way out.
 pub(crate) struct Rejection {
     refusal: Refusal,
@@ -51,6 +54,8 @@ pub(crate) fn status(problem: Problem) -> StatusCode {
         | Problem::Conflict => StatusCode::CONFLICT,
         Problem::ActorGone | Problem::Erased => StatusCode::GONE,
         Problem::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Problem::UriTooLong => StatusCode::URI_TOO_LONG,
+        Problem::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Problem::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Problem::InvalidActivity
         | Problem::UnknownActivityType
@@ -73,7 +78,11 @@ pub(crate) fn status(problem: Problem) -> StatusCode {
 
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
-        let Refusal { problem, detail, members } = self.refusal;
+        let Refusal { problem, mut detail, members } = self.refusal;
+        if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL_CHARS) {
+            detail.truncate(end);
+            detail.push('…');
+        }
         let status = status(problem);
         metrics::PROBLEMS.count(1, &[problem.slug()]);
         let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
@@ -116,6 +125,14 @@ impl IntoResponse for Rejection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_detail_is_cut() {
+        let refusal = Refusal::new(Problem::InvalidParameter, "ä".repeat(MAX_DETAIL_CHARS + 1));
+        let response = Rejection::from(refusal).into_response();
+        let size = axum::body::HttpBody::size_hint(response.body()).exact();
+        assert!(size.is_some_and(|size| (2000..2300).contains(&size)), "{size:?}");
+    }
 
     #[test]
     fn every_problem_but_the_internal_one_has_a_status_of_its_own() {

@@ -1,25 +1,39 @@
+use std::convert::Infallible;
+use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
 use fedsx_kernel::metrics;
+use fedsx_kernel::refusal::{Problem, Refusal};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt as _;
 
 use crate::app::App;
-use crate::limits::ClientAddress;
+use crate::limits::{ClientAddress, Counted, Tally, is_trusted, network_of, refused};
 use crate::listener::{Connection, Listener};
+use crate::problem::Rejection;
 use crate::routes;
 
 /// Pause after a failed accept, such as too many open files.
-const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that are told at a time that there is no room; others beyond are closed.
+const TURNED_AWAY: usize = 64;
+/// How long telling that may take.
+const TURNING_AWAY: Duration = Duration::from_secs(2);
+/// The most header fields of a request.
+const MAX_HEADERS: usize = 100;
+/// The largest head of a request, in bytes; beyond, the library answers 431 by itself.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// Why the server ended.
 #[derive(Debug, Error)]
@@ -34,13 +48,47 @@ pub enum ServerError {
 pub struct Server {
     app: App,
     router: Router,
+    connections: Arc<Semaphore>,
+    of_address: Tally,
+    turned_away: Arc<Semaphore>,
+}
+
+/// The place of a connection, until it is dropped.
+struct Place {
+    _of_all: OwnedSemaphorePermit,
+    _of_address: Option<Counted>,
+    _open: metrics::Raised,
+}
+
+/// Why there is no room for a connection.
+#[derive(Clone, Copy)]
+enum NoRoom {
+    AtAll,
+    ForAddress,
+}
+
+impl NoRoom {
+    fn rejection(self) -> Rejection {
+        let (problem, detail) = match self {
+            Self::AtAll => (Problem::Busy, "too many connections are open"),
+            Self::ForAddress => (Problem::TooManyRequests, "this client has too many connections"),
+        };
+        Rejection::after(Refusal::new(problem, detail), 1)
+    }
 }
 
 impl Server {
     /// A server for these handlers' state.
     pub fn new(app: App) -> Self {
         let router = routes::router(app.clone());
-        Self { app, router }
+        let options = &app.parts.options;
+        Self {
+            router,
+            connections: Arc::new(Semaphore::new(options.connections)),
+            of_address: Tally::new(options.concurrent_per_address),
+            turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
+            app,
+        }
     }
 
     /// Serves until `stop` turns true, then lets requests under way end; `Ok(true)` where all
@@ -53,24 +101,18 @@ impl Server {
         stop: watch::Receiver<bool>,
     ) -> Result<bool, ServerError> {
         let clock = self.app.kernel().runtime().clock.clone();
-        let most = self.app.parts.options.connections;
         let mut stop = self.after_notice(stop);
-        let connections = Arc::new(Semaphore::new(most));
         loop {
-            let permit = tokio::select! {
-                biased;
-                () = told(&mut stop) => break,
-                permit = connections.clone().acquire_owned() => permit,
-            };
-            // The semaphore is never closed.
-            let Ok(permit) = permit else { break };
             let accepted = tokio::select! {
                 biased;
                 () = told(&mut stop) => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, address)) => self.serve(stream, address, permit, stop.clone()),
+                Ok((stream, address)) => match self.place(address) {
+                    Ok(place) => self.serve(stream, address, place, stop.clone()),
+                    Err(reason) => self.turn_away(stream, reason),
+                },
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     clock.sleep(ACCEPT_PAUSE).await;
@@ -80,10 +122,10 @@ impl Server {
         drop(listener);
         // A live stream would go on for long, and hold up the end.
         self.app.parts.projections.end_streams();
-        let all = u32::try_from(most).unwrap_or(u32::MAX);
+        let all = u32::try_from(self.app.parts.options.connections).unwrap_or(u32::MAX);
         tokio::select! {
             biased;
-            _ = connections.acquire_many(all) => Ok(true),
+            _ = self.connections.acquire_many(all) => Ok(true),
             () = clock.sleep(self.app.parts.options.drain) => Ok(false),
         }
     }
@@ -107,28 +149,65 @@ impl Server {
         later
     }
 
+    fn place(&self, address: SocketAddr) -> Result<Place, NoRoom> {
+        let of_all = self.connections.clone().try_acquire_owned().map_err(|_| NoRoom::AtAll)?;
+        // Those of a proxy are many clients'.
+        let trusted = is_trusted(address.ip(), &self.app.parts.options.trusted_proxies);
+        let of_address = match self.of_address.enter(network_of(address.ip())) {
+            _ if trusted => None,
+            None => return Err(NoRoom::ForAddress),
+            counted => counted,
+        };
+        let open = metrics::HTTP_CONNECTIONS.raise(&[]);
+        Ok(Place { _of_all: of_all, _of_address: of_address, _open: open })
+    }
+
+    /// Tells a client that there is no room for it, and closes the connection.
+    fn turn_away(&self, stream: Box<dyn Connection>, reason: NoRoom) {
+        let Ok(permit) = self.turned_away.clone().try_acquire_owned() else { return };
+        let service = service_fn(move |_: hyper::Request<Incoming>| {
+            ready(Ok::<_, Infallible>(refused("connections", reason.rejection())))
+        });
+        let clock = self.app.kernel().runtime().clock.clone();
+        tokio::spawn(async move {
+            let mut builder = hyper::server::conn::http1::Builder::new();
+            builder.keep_alive(false).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_BYTES);
+            let told = builder.serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                biased;
+                // Whether it read its answer is the client's business.
+                _ = told => {}
+                () = clock.sleep(TURNING_AWAY) => {}
+            }
+            drop(permit);
+        });
+    }
+
     fn serve(
         &self,
         stream: Box<dyn Connection>,
         address: SocketAddr,
-        permit: OwnedSemaphorePermit,
+        place: Place,
         mut stop: watch::Receiver<bool>,
     ) {
-        let router = self.router.clone();
+        let (router, parts) = (self.router.clone(), self.app.parts.clone());
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let mut request: Request = request.map(axum::body::Body::new);
-            request.extensions_mut().insert(ClientAddress(address));
+            let trusted = &parts.options.trusted_proxies;
+            let client = ClientAddress::of(address.ip(), request.headers(), trusted);
+            request.extensions_mut().insert(client);
             router.clone().oneshot(request)
         });
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.app.parts.options.response_timeout));
         let mut builder = hyper::server::conn::http1::Builder::new();
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(self.app.parts.options.header_timeout)
-            .max_headers(100)
-            .max_buf_size(64 * 1024);
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_HEAD_BYTES);
         tokio::spawn(async move {
-            let _open = metrics::HTTP_CONNECTIONS.raise(&[]);
-            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service);
             tokio::pin!(connection);
             let ended = tokio::select! {
                 biased;
@@ -141,7 +220,7 @@ impl Server {
             if let Err(error) = ended {
                 tracing::debug!(%error, client = %address, "a connection ended early");
             }
-            drop(permit);
+            drop(place);
         });
     }
 }

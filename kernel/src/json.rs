@@ -3,6 +3,7 @@
 //! RFC 8259 with the restrictions of I-JSON (RFC 7493): no duplicate member names, and
 //! whole numbers only within ±(2^53-1). Depth and size are limited.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -11,6 +12,10 @@ use thiserror::Error;
 
 /// The deepest nesting that is accepted.
 pub const MAX_DEPTH: usize = 64;
+/// The most arrays and objects that are accepted. Each takes far more memory than its text has bytes.
+pub const MAX_CONTAINERS: usize = 8192;
+/// The most values that are accepted, nested ones included.
+pub const MAX_VALUES: usize = 65_536;
 /// The largest document that is accepted, in bytes.
 pub const MAX_BYTES: usize = 1024 * 1024;
 /// The largest whole number that every JSON reader keeps exactly (RFC 7493, section 2.2).
@@ -40,7 +45,8 @@ pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
         return Err(JsonError::TooLarge(bytes.len()));
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth: 0 }.deserialize(&mut reader)?;
+    let room = Room { containers: Cell::new(MAX_CONTAINERS), values: Cell::new(MAX_VALUES) };
+    let value = Strict { depth: 0, room: &room }.deserialize(&mut reader)?;
     reader.end()?;
     Ok(value)
 }
@@ -99,20 +105,44 @@ fn normal_float(float: f64) -> Option<Number> {
     if float.abs() <= MAX_SAFE_INTEGER as f64 { Some(Number::from(float as i64)) } else { None }
 }
 
-struct Strict {
-    depth: usize,
+/// What a document may still have.
+struct Room {
+    containers: Cell<usize>,
+    values: Cell<usize>,
 }
 
-impl Strict {
-    fn deeper<E: serde::de::Error>(&self) -> Result<Self, E> {
-        if self.depth >= MAX_DEPTH {
-            return Err(E::custom(format_args!("more than {MAX_DEPTH} levels of nesting")));
+impl Room {
+    fn take<E: serde::de::Error>(left: &Cell<usize>, most: usize, what: &str) -> Result<(), E> {
+        match left.get().checked_sub(1) {
+            Some(rest) => left.set(rest),
+            None => return Err(E::custom(format_args!("more than {most} {what}"))),
         }
-        Ok(Self { depth: self.depth + 1 })
+        Ok(())
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+#[derive(Clone, Copy)]
+struct Strict<'r> {
+    depth: usize,
+    room: &'r Room,
+}
+
+impl Strict<'_> {
+    /// For one value inside of this one.
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        if self.depth >= MAX_DEPTH {
+            return Err(E::custom(format_args!("more than {MAX_DEPTH} levels of nesting")));
+        }
+        Room::take(&self.room.values, MAX_VALUES, "values")?;
+        Ok(Self { depth: self.depth + 1, room: self.room })
+    }
+
+    fn container<E: serde::de::Error>(self) -> Result<(), E> {
+        Room::take(&self.room.containers, MAX_CONTAINERS, "arrays and objects")
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -120,7 +150,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -158,6 +188,7 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        self.container()?;
         let mut items = Vec::new();
         while let Some(item) = access.next_element_seed(self.deeper()?)? {
             items.push(item);
@@ -166,6 +197,7 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        self.container()?;
         let mut members = Map::new();
         while let Some(name) = access.next_key::<String>()? {
             let member = access.next_value_seed(self.deeper()?)?;
@@ -212,5 +244,16 @@ mod tests {
         assert!(parse(nested(MAX_DEPTH).as_bytes()).is_ok());
         assert!(refused(&nested(MAX_DEPTH + 1)).contains("nesting"));
         refused(&nested(100_000));
+    }
+
+    #[test]
+    fn width_is_limited() {
+        let list = |item: &str, count: usize| format!("[{}]", vec![item; count].join(","));
+        assert!(parse(list("[]", MAX_CONTAINERS - 1).as_bytes()).is_ok());
+        for item in ["[]", "{}"] {
+            assert!(refused(&list(item, MAX_CONTAINERS)).contains("arrays and objects"));
+        }
+        assert!(parse(list("0", MAX_VALUES - 1).as_bytes()).is_ok());
+        assert!(refused(&list("0", MAX_VALUES + 1)).contains("values"));
     }
 }

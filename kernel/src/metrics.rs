@@ -106,7 +106,21 @@ const REASON: Label = label(
         "triggers-behind",
     ]),
 );
-const SHED: Label = label("reason", Values::Of(&["client-rate", "in-flight"]));
+const SHED: Label = label(
+    "reason",
+    Values::Of(&[
+        "uri",
+        "headers",
+        "client-rate",
+        "actor-rate",
+        "body",
+        "memory",
+        "concurrent",
+        "in-flight",
+        "behind",
+        "connections",
+    ]),
+);
 const TOKEN: Label = label("outcome", Values::Of(&["accepted", "refused"]));
 
 /// Upper bounds of buckets for times, in seconds: from what a cached read takes to what clients
@@ -169,9 +183,16 @@ metrics! {
     gauge HTTP_IN_FLIGHT: "fedsx_http_requests_in_flight" [];
     /// Open connections.
     gauge HTTP_CONNECTIONS: "fedsx_http_connections" [];
-    /// Requests turned away before they were looked at, for the rate of their client (429) or because
-    /// too many are under way (503).
+    /// Requests turned away before they were looked at, by limit: size of path or header fields, rate
+    /// of the client or of the actor whose token it bears, size or pace of the body, memory of all
+    /// bodies, too much of one client or of all under way, the instance being behind, connections.
     counter HTTP_SHED: "fedsx_http_requests_shed_total" [SHED];
+    /// The share of requests that is refused because the instance is behind, 0 to 1.
+    gauge SHED_SHARE: "fedsx_http_shed_share" [];
+    /// Seconds that work waits for its turn, measured while much is under way.
+    histogram (SECONDS) QUEUEING_SECONDS: "fedsx_queueing_seconds" [];
+    /// Bytes of request bodies in memory.
+    gauge BODY_BYTES: "fedsx_http_body_bytes" [];
     /// Problem documents sent, by the slug of the problem.
     counter PROBLEMS: "fedsx_http_problems_total" [PROBLEM];
     /// Bearer tokens presented, and whether they were taken.

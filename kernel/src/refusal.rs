@@ -18,6 +18,10 @@ pub enum Problem {
     MalformedJson,
     /// The document is larger than the limit.
     TooLarge,
+    /// Path and query of the request are longer than the limit.
+    UriTooLong,
+    /// The header fields of the request are larger than the limit.
+    HeadersTooLarge,
     /// The document is JSON but not an activity.
     InvalidActivity,
     /// The verb is not in the registry.
@@ -102,6 +106,8 @@ impl Problem {
         match self {
             Self::MalformedJson => "malformed-json",
             Self::TooLarge => "too-large",
+            Self::UriTooLong => "uri-too-long",
+            Self::HeadersTooLarge => "headers-too-large",
             Self::InvalidActivity => "invalid-activity",
             Self::UnknownActivityType => "unknown-activity-type",
             Self::UnknownObjectType => "unknown-object-type",
@@ -148,6 +154,8 @@ impl Problem {
         match self {
             Self::MalformedJson => "The document is not acceptable JSON",
             Self::TooLarge => "The document is too large",
+            Self::UriTooLong => "Path and query are too long",
+            Self::HeadersTooLarge => "The header fields are too large",
             Self::InvalidActivity => "The document is not a valid activity",
             Self::UnknownActivityType => "The activity type is not registered here",
             Self::UnknownObjectType => "The object type is not registered here",
@@ -193,6 +201,8 @@ impl Problem {
     pub const ALL: &'static [Problem] = &[
         Self::MalformedJson,
         Self::TooLarge,
+        Self::UriTooLong,
+        Self::HeadersTooLarge,
         Self::InvalidActivity,
         Self::UnknownActivityType,
         Self::UnknownObjectType,

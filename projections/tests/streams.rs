@@ -179,15 +179,16 @@ async fn streams_are_bounded() {
     let (storage, log) = open_log();
     let projections = open(&storage, &log, 1).await;
     let of = |client: &str| {
-        let wanted = Subscription { client: client.to_owned(), ..Subscription::default() };
-        projections.changes("rows", wanted)
+        let clients = client.split_whitespace().map(str::to_owned).collect();
+        projections.changes("rows", Subscription { clients, ..Subscription::default() })
     };
     let mut held: Vec<_> = (0..32).map(|_| of("one").unwrap()).collect();
     assert!(matches!(of("one"), Err(QueryError::Busy(_))), "streams of one client");
+    assert!(matches!(of("two one"), Err(QueryError::Busy(_))), "under another name, too");
     held.pop();
     held.push(of("one").unwrap());
     let mut others = 0;
-    while let Ok(stream) = of(&format!("client {}", others / 32)) {
+    while let Ok(stream) = of(&format!("client-{}", others / 32)) {
         held.push(stream);
         others += 1;
     }

@@ -39,8 +39,9 @@ impl Scene {
     pub fn set() -> Self {
         let mut spec = Spec::default()
             .token(&format!("instance={}:publish,read,admin", crate::support::secret("instance")));
-        let more = ["--requests-per-second", "0", "--fetch-pause", "1ms"];
-        spec.args.extend(more.map(str::to_owned));
+        let unlimited = ["--requests-per-second", "0", "--actor-requests-per-second", "0"];
+        spec.args.extend(unlimited.map(str::to_owned));
+        spec.args.extend(["--fetch-pause", "1ms"].map(str::to_owned));
         let node = spec.start();
         let peers = [Peer::start(), Peer::start(), Peer::start()].into_iter().collect();
         let small = rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 1024).expect("a small key");

@@ -12,11 +12,21 @@ pub struct Matrix {
 
 impl Matrix {
     pub fn read() -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/interop.md");
+        Self::of("plans/interop.md")
+    }
+
+    /// The tables of another document.
+    pub fn of(path: &str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
         let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let tables = text.lines().filter_map(|line| line.strip_prefix('|')?.strip_suffix('|'));
         let row = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect();
         Self { rows: tables.map(row).collect() }
+    }
+
+    /// All rows of all tables, headings and dashes included.
+    pub fn rows(&self) -> &[Vec<String>] {
+        &self.rows
     }
 
     /// The rows of the table whose first heading this is, with its headings.

@@ -83,7 +83,8 @@ impl Child {
         command.arg("serve").arg("--data").arg(self.data());
         command.args(["--listen", &format!("127.0.0.1:{}", self.spec.port)]);
         command.args(["--base-url", &self.base(), "--allow-http", "--allow-private-network"]);
-        command.args(["--requests-per-second", "0", "--delivery-schedule", SCHEDULE]);
+        command.args(["--requests-per-second", "0", "--actor-requests-per-second", "0"]);
+        command.args(["--delivery-schedule", SCHEDULE]);
         // Little, so that it is moved into the database often.
         command.args(["--store-memory", "128KiB"]);
         for token in &self.spec.tokens {

@@ -11,6 +11,7 @@ use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::runtime::Runtime;
 use fedsx_kernel::tokens::Scope;
 use jiff::Timestamp;
+use moka::sync::Cache;
 use serde_json::{Map, Value};
 
 use super::known::{Blocks, KNOWN, Known};
@@ -24,6 +25,8 @@ const USES: &[u8] = b"capability-uses\0";
 const MIN_TOKEN_BYTES: usize = 150;
 /// Revoked blocks at most.
 const MAX_REVOKED: usize = 100_000;
+/// Tokens of which it is remembered for whom they speak.
+const REMEMBERED: u64 = 4096;
 /// The length of a block's name, in hexadecimal digits.
 const ID_DIGITS: usize = 128;
 
@@ -40,6 +43,8 @@ pub(super) struct Inner {
     /// The names of revoked blocks, with the time where it was kept.
     revoked: RwLock<HashMap<String, Option<Timestamp>>>,
     pub(super) known: RwLock<Blocks>,
+    /// For whom tokens speak that were valid, by fingerprint.
+    actors: Cache<String, ActorName>,
     counting: Mutex<()>,
 }
 
@@ -79,6 +84,7 @@ impl Capabilities {
             runtime,
             revoked: RwLock::new(revoked),
             known,
+            actors: Cache::new(REMEMBERED),
             counting: Mutex::new(()),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -160,6 +166,16 @@ impl Capabilities {
         Ok(capability)
     }
 
+    /// For whom a token speaks, where it is valid; remembered under a fingerprint of it.
+    pub(crate) fn actor_of(&self, fingerprint: String, text: &str) -> Option<ActorName> {
+        if let Some(actor) = self.inner.actors.get(&fingerprint) {
+            return Some(actor);
+        }
+        let actor = self.open(text).ok()?.grant().actor.clone();
+        self.inner.actors.insert(fingerprint, actor.clone());
+        Some(actor)
+    }
+
     /// When a block was revoked; the epoch where that was not kept.
     pub(crate) fn revoked(&self, id: &str) -> Option<Timestamp> {
         let revoked = self.inner.revoked.read().unwrap_or_else(PoisonError::into_inner);
@@ -184,6 +200,8 @@ impl Capabilities {
         let now = self.inner.runtime.clock.now();
         self.inner.ledger.apply(vec![(key, Some(now.to_string().into_bytes()))])?;
         revoked.insert(id, Some(now));
+        // A token that ended is nobody's any more.
+        self.inner.actors.invalidate_all();
         Ok(now)
     }
 

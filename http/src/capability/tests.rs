@@ -149,3 +149,22 @@ fn a_block_ends_with_all_that_was_narrowed_from_it() {
     assert!(again.open(&whole).is_err());
     assert!(again.revoke("nonsense").is_err());
 }
+
+#[test]
+fn names_are_kept_within_limits() {
+    let held = capabilities();
+    let whole = issued(&held, &[Scope::Publish]);
+    let narrowed = |n: usize| {
+        let wish = Narrowing { verbs: vec![format!("V{n}")], ..Narrowing::default() };
+        narrow(&whole, &wish).expect("narrowed")
+    };
+    for n in 0..MAX_KNOWN_OF_ACTOR + 5 {
+        held.open(&narrowed(n)).expect("those beyond are valid");
+    }
+    let alice = "alice".parse().unwrap();
+    assert_eq!(held.of_actor(&alice).len(), MAX_KNOWN_OF_ACTOR);
+    let last = held.open(&narrowed(MAX_KNOWN_OF_ACTOR + 4)).unwrap().revocation_ids();
+    assert!(held.known(&last[1]).is_none() && held.known(&last[0]).is_some());
+    let other = held.issue(&"bob".parse().unwrap(), &[Scope::Publish], None, "").unwrap().1;
+    assert!(held.known(&other[0]).is_some(), "others have room of their own");
+}

@@ -23,8 +23,8 @@ use serde_json::json;
 use super::projections::{DELIVERY_STATE, PEER_SCHEMES, key, reader};
 use super::{Answer, first, parameter, parameters};
 use crate::app::App;
-use crate::caller;
-use crate::limits::{ClientAddress, client_of};
+use crate::caller::{self, Caller};
+use crate::limits::ClientAddress;
 
 /// A comment is sent after so long without an event, so that nobody takes the line for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -53,7 +53,7 @@ pub(crate) async fn events(
         since: since(&headers, &query)?,
         key_prefix: (!key.is_empty()).then_some(key),
         reader: reader(&app, &caller),
-        client: address.map(|Extension(address)| client_of(address)).unwrap_or_default(),
+        clients: counted(&caller, address.map(|Extension(address)| address)),
     };
     let changes = app.parts.projections.changes(&name, subscription).map_err(Refusal::from)?;
     let runtime = app.kernel().runtime().clone();
@@ -70,6 +70,14 @@ pub(crate) async fn events(
     // Proxies that collect an answer before they pass it on would hold the events back.
     fields.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
+}
+
+/// By which names a client counts: everybody behind one address, and every holder of tokens of one
+/// actor.
+fn counted(caller: &Caller, address: Option<ClientAddress>) -> Vec<String> {
+    let address = address.map(|address| address.network().to_string());
+    let actor = caller.grant().map(|grant| format!("tokens of {}", grant.actor));
+    address.into_iter().chain(actor).collect()
 }
 
 fn acceptable(headers: &HeaderMap) -> Result<(), Refusal> {

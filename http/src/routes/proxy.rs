@@ -26,7 +26,7 @@ pub(crate) async fn fetch(State(app): State<App>, headers: HeaderMap, body: Body
     let actor = actor.ok_or_else(no_token)?;
     authorize(grant.as_ref(), Request::Read(&actor))?;
     super::actors::hosted(&app, &actor)?;
-    let form = body::form(&app, &headers, body).await?;
+    let form = body::form(&headers, body).await?;
     let id = super::first(&form, "id").unwrap_or_default();
     if origin_of(id).is_none() || id.len() > MAX_URL_BYTES {
         let detail = "id: the http(s) address of an object";

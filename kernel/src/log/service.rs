@@ -70,6 +70,7 @@ struct Inner {
     cache: Cache<Cid, Arc<Activity>>,
     erasures: Erasures,
     commits: Arc<AtomicU64>,
+    waited_us: Arc<AtomicU64>,
     storage: Arc<dyn Storage>,
     pages: Pages,
     /// Why the writer takes nothing any more.
@@ -91,6 +92,7 @@ impl Log {
         let (requests, receive) = mpsc::channel(options.queue.max(1));
         let cache = Cache::new(options.cached_bodies);
         let commits = Arc::new(AtomicU64::new(0));
+        let waited_us = Arc::new(AtomicU64::new(0));
         let erasures = Erasures::default();
         let poisoned = Arc::new(OnceLock::new());
         let writer = Writer {
@@ -105,6 +107,7 @@ impl Log {
             head_file: options.head_directory.as_deref().map(HeadFile::new),
             head_delay: options.head_delay,
             commits: commits.clone(),
+            waited_us: waited_us.clone(),
         };
         tokio::spawn(writer.run(receive, options.group.max(1)));
         Ok(Self {
@@ -115,6 +118,7 @@ impl Log {
                 cache,
                 erasures,
                 commits,
+                waited_us,
                 storage,
                 pages: Pages::new(),
                 poisoned,
@@ -127,7 +131,7 @@ impl Log {
         let (answer, receive) = oneshot::channel();
         self.inner
             .requests
-            .try_send(Request::Append(Box::new(append), answer))
+            .try_send(Request::Append(Box::new(append), answer, tokio::time::Instant::now()))
             .map(|()| Pending(receive))
             .map_err(|e| match e {
                 mpsc::error::TrySendError::Full(_) => AppendError::Busy,
@@ -190,6 +194,11 @@ impl Log {
     /// How many batches were committed since the start.
     pub fn commits(&self) -> u64 {
         self.inner.commits.load(Ordering::Relaxed)
+    }
+
+    /// The longest that an append waited for the writer to take it since this was asked last.
+    pub fn longest_wait(&self) -> Duration {
+        Duration::from_micros(self.inner.waited_us.swap(0, Ordering::Relaxed))
     }
 
     /// How many bodies were erased since the start: what was read before it rose may be gone.

@@ -30,7 +30,8 @@ type Answers = Vec<(AppendResult, Answer)>;
 type SyncAnswer = oneshot::Sender<Result<(), StoreError>>;
 
 pub(super) enum Request {
-    Append(Box<Append>, Answer),
+    /// With the time at which it began to wait.
+    Append(Box<Append>, Answer, tokio::time::Instant),
     Sync(SyncAnswer),
     Close(oneshot::Sender<()>),
 }
@@ -48,6 +49,8 @@ pub(super) struct Writer {
     pub(super) head_file: Option<HeadFile>,
     pub(super) head_delay: Duration,
     pub(super) commits: Arc<AtomicU64>,
+    /// The longest that an append waited for its turn since somebody asked, in microseconds.
+    pub(super) waited_us: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -79,7 +82,11 @@ impl Writer {
             let (mut appends, mut syncs, mut closing) = (Appends::new(), Vec::new(), None);
             for request in group {
                 match request {
-                    Request::Append(append, answer) => appends.push_back((*append, answer)),
+                    Request::Append(append, answer, since) => {
+                        let waited = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+                        self.waited_us.fetch_max(waited, Ordering::Relaxed);
+                        appends.push_back((*append, answer));
+                    }
                     Request::Sync(answer) => syncs.push(answer),
                     Request::Close(answer) => closing = Some(answer),
                 }

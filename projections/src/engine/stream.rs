@@ -33,8 +33,9 @@ pub struct Subscription {
     pub key_prefix: Option<Vec<String>>,
     /// For whom.
     pub reader: Reader,
-    /// Who opened the stream, for the limit on streams of one client.
-    pub client: String,
+    /// By which names the client counts, for the limit on streams of one client: its address, and
+    /// the actor whose token it bears.
+    pub clients: Vec<String>,
 }
 
 /// One row that changed.
@@ -86,7 +87,7 @@ impl Projections {
     /// [`QueryError::Unknown`], and [`QueryError::Busy`] where too many are open.
     pub fn changes(&self, name: &str, wanted: Subscription) -> Result<Changes, QueryError> {
         let shared = self.shared(name)?;
-        let permit = self.streams().open(&wanted.client)?;
+        let permit = self.streams().open(&wanted.clients)?;
         let (served, closed) = (shared.follow(), self.streams().closed.subscribe());
         let ended = shared.ended();
         let now = shared.served();
@@ -319,7 +320,7 @@ impl Reading {
 
 /// The open streams of all projections.
 pub(super) struct Streams {
-    open: Arc<Mutex<HashMap<String, usize>>>,
+    open: Arc<Mutex<Open>>,
     pub(super) closed: watch::Sender<bool>,
 }
 
@@ -328,33 +329,46 @@ impl Streams {
         Self { open: Arc::default(), closed: watch::Sender::new(false) }
     }
 
-    fn open(&self, client: &str) -> Result<Permit, QueryError> {
+    fn open(&self, clients: &[String]) -> Result<Permit, QueryError> {
         if *self.closed.borrow() {
             return Err(QueryError::Unavailable("streams".into()));
         }
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_client = open.get(client).copied().unwrap_or(0);
-        if open.values().sum::<usize>() >= MAX_STREAMS || of_client >= MAX_STREAMS_OF_CLIENT {
+        let held = |client: &String| open.of_client.get(client).copied().unwrap_or(0);
+        if open.all >= MAX_STREAMS || clients.iter().any(|one| held(one) >= MAX_STREAMS_OF_CLIENT) {
             return Err(QueryError::Busy("live streams"));
         }
-        open.insert(client.to_owned(), of_client + 1);
-        Ok(Permit { open: self.open.clone(), client: client.to_owned() })
+        open.all += 1;
+        for client in clients {
+            *open.of_client.entry(client.clone()).or_default() += 1;
+        }
+        Ok(Permit { open: self.open.clone(), clients: clients.to_vec() })
     }
 }
 
 /// The place of a stream; given back when it ends.
 struct Permit {
-    open: Arc<Mutex<HashMap<String, usize>>>,
-    client: String,
+    open: Arc<Mutex<Open>>,
+    clients: Vec<String>,
+}
+
+/// How many streams there are.
+#[derive(Default)]
+struct Open {
+    all: usize,
+    of_client: HashMap<String, usize>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.client) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                open.remove(&self.client);
+        open.all = open.all.saturating_sub(1);
+        for client in &self.clients {
+            if let Some(count) = open.of_client.get_mut(client) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    open.of_client.remove(client);
+                }
             }
         }
     }

@@ -1,0 +1,66 @@
+//! How many things of one client there are at a time.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Counts by address. An address without anything is not held.
+#[derive(Clone)]
+pub(crate) struct Tally {
+    most: usize,
+    held: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// One thing that is counted, until this is dropped.
+pub(crate) struct Counted {
+    network: IpAddr,
+    held: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+impl Tally {
+    /// At most so many of one address; 0 means no limit.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, held: Arc::default() }
+    }
+
+    /// Counts one more; none where there are as many as may be.
+    pub(crate) fn enter(&self, network: IpAddr) -> Option<Counted> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.entry(network).or_default();
+        if self.most > 0 && *count >= self.most {
+            return None;
+        }
+        *count += 1;
+        Some(Counted { network, held: self.held.clone() })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(&self.network) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                held.remove(&self.network);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_dropped_makes_room() {
+        let tally = Tally::new(2);
+        let (a, b) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let (first, _second) = (tally.enter(a).unwrap(), tally.enter(a).unwrap());
+        assert!(tally.enter(a).is_none());
+        assert!(tally.enter(b).is_some());
+        drop(first);
+        assert!(tally.enter(a).is_some());
+        assert_eq!(tally.held.lock().unwrap().len(), 1, "nothing is held of who is gone");
+    }
+}
