@@ -147,7 +147,7 @@ fn concurrent_publishes_share_a_commit() {
         node.create(name);
     }
     let commits = || {
-        let metrics = node.client().get("/metrics").expect(200, "metrics").text();
+        let metrics = node.client().get("/metrics").expect(200, "metrics").text_whole();
         let line = metrics.lines().find(|line| line.starts_with("fedsx_log_commits_total "));
         let count = line.and_then(|line| line.rsplit(' ').next()).expect("the counter");
         count.parse::<u64>().expect("a number")
