@@ -20,6 +20,9 @@ use crate::metrics::{self, Timer};
 /// What a row costs in memory beside its bytes, about, in bytes.
 const ROW_OVERHEAD_BYTES: u64 = 100;
 
+/// How often those who wait for room in memory look whether writes still work.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
 /// Why a write failed, once one did.
 pub(super) type Failure = Arc<OnceLock<String>>;
 
@@ -264,7 +267,9 @@ impl Core {
                 let why = "there is no room to move into the database what was written before";
                 return Err(StoreError::Full(why.into()));
             }
-            turn = self.shared.done.wait(turn).unwrap_or_else(PoisonError::into_inner);
+            // The other database of the data directory may have failed meanwhile.
+            let waited = self.shared.done.wait_timeout(turn, LOOK_AGAIN);
+            turn = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
