@@ -180,3 +180,33 @@ fn readiness_tells_everybody_whether_and_operators_why() {
     assert_eq!(outside["reasons"], json!([{ "reason": "draining" }]), "no details");
     assert!(outside.get("warnings").is_none(), "{outside}");
 }
+
+#[test]
+fn every_request_has_a_name() {
+    let mut spec = Spec::default();
+    spec.args.extend(["--log", "info,fedsx_http=debug", "--log-format", "json"].map(str::to_owned));
+    let node = spec.start();
+    node.create("alice");
+    let named = [("x-request-id", "from-the-proxy.7")];
+    let answer = node.client().send("GET", "/actors/nobody", &named, None);
+    assert_eq!(answer.header("x-request-id"), "from-the-proxy.7");
+    let problem = answer.refused(404, "unknown-actor", "nobody");
+    assert_eq!(problem["requestId"], "from-the-proxy.7");
+    let line = eventually(PATIENCE, "a line of the log has it", || {
+        let log = node.log_tail();
+        let line = log.lines().find(|line| line.contains("from-the-proxy.7"))?;
+        Some(serde_json::from_str::<serde_json::Value>(line).expect("a line of JSON"))
+    });
+    assert_eq!(line["span"]["id"], "from-the-proxy.7", "{line}");
+
+    let own = node.client().get("/actors/alice");
+    let name = own.header("x-request-id").to_owned();
+    assert!(name.len() == 16 && name.chars().all(|c| c.is_ascii_hexdigit()), "{name:?}");
+    for bad in ["two words", "a\"quote", &"x".repeat(65)] {
+        let answer = node.client().send("GET", "/livez", &[("x-request-id", bad)], None);
+        assert_ne!(answer.header("x-request-id"), bad);
+    }
+    node.as_actor("alice").get("/token").expect(200, "with a token");
+    let log = node.log_tail();
+    assert!(!log.contains(&secret("alice")), "no secret is logged");
+}

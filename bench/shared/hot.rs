@@ -23,6 +23,7 @@ use fedsx_kernel::proof::{self, SignOptions, Suites};
 use fedsx_kernel::rules::Rules;
 use fedsx_kernel::runtime::{InlineBlocking, ManualClock, Random, Runtime, SeededRandom};
 use fedsx_kernel::supervision::Supervisor;
+use fedsx_kernel::trace::Traces;
 use fedsx_kernel::{Activity, Base, Cid, Kernel, KernelOptions, Problem, Refusal, json};
 use fedsx_projections::digest::rebuild;
 use fedsx_projections::{Context, builtin};
@@ -118,6 +119,7 @@ impl Hot {
             clock: Arc::new(ManualClock::new(NOW_MS)),
             random: Arc::new(SeededRandom::new(7)),
             blocking: Arc::new(InlineBlocking),
+            traces: Traces::off(),
         };
         let rsa = SecretKey::generate_rsa(&SeededRandom::new(7))?;
         let mut author = Author::new(&around, ELSEWHERE, "actors/author")?;
@@ -178,6 +180,7 @@ impl Hot {
             receivers: Receivers::Actor("alice".parse()?),
             transport: Transport::Bare,
             backfilled: false,
+            trace: None,
         };
         match self.runtime.block_on(self.kernel.receive(delivery))? {
             inbound::Received::Accepted { .. } => Ok(()),

@@ -57,6 +57,7 @@ fn value(key: &str, kind: &str, default: Option<&str>) -> String {
         ("data", ..) => "\"/var/lib/fedsx\"".to_owned(),
         ("base_url", ..) => "\"https://social.example\"".to_owned(),
         ("trusted_proxies", ..) => "\"127.0.0.1, ::1\"".to_owned(),
+        ("otlp_endpoint", ..) => "\"http://localhost:4318\"".to_owned(),
         ("genesis", ..) => "\"/etc/fedsx/genesis\"".to_owned(),
         (_, _, Some(default)) => format!("{default:?}"),
         (_, _, None) => "\"\"".to_owned(),

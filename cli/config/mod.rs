@@ -156,6 +156,19 @@ pub struct ServeArgs {
     /// What is logged, as in RUST_LOG [default: info].
     #[arg(long, env = "FEDSX_LOG", value_name = "FILTER")]
     pub log: Option<String>,
+    /// Where traces go (OpenTelemetry, OTLP over HTTP), such as http://localhost:4318; without it there
+    /// are none.
+    #[arg(long, env = "FEDSX_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// How many of a hundred traces that begin here are kept [default: 100].
+    #[arg(long, env = "FEDSX_TRACE_PERCENT", value_name = "N")]
+    pub trace_percent: Option<u8>,
+    /// Tell peers, with each delivery, which trace it belongs to (W3C traceparent).
+    #[arg(long, env = "FEDSX_TRACE_TO_PEERS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub trace_to_peers: Option<bool>,
+    /// Show what a peer delivers under the trace that the peer names, and keep it where the peer does.
+    #[arg(long, env = "FEDSX_TRACE_FROM_PEERS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub trace_from_peers: Option<bool>,
     /// How it is logged: text or json [default: text].
     #[arg(long, env = "FEDSX_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -211,6 +224,14 @@ pub struct ServeConfig {
     pub shutdown_notice: Duration,
     /// How much of what was written is kept in memory before it is moved, in bytes.
     pub store_memory_bytes: Option<u64>,
+    /// Where traces go.
+    pub otlp_endpoint: Option<String>,
+    /// How many of a hundred traces are kept.
+    pub trace_percent: u8,
+    /// See the flag.
+    pub trace_to_peers: bool,
+    /// See the flag.
+    pub trace_from_peers: bool,
     /// A bundle in place of the built-in one.
     pub genesis: Option<PathBuf>,
     /// What is logged.
@@ -233,6 +254,7 @@ impl ServeArgs {
         given.0.extend(self.tokens.clone().unwrap_or_default().0);
         let args = self.over(file);
         let http = limits::http(&args)?;
+        traces(&args)?;
         let tokens = if given.0.is_empty() { args.tokens.unwrap_or_default() } else { given };
         let tokens = tokens
             .0
@@ -272,6 +294,10 @@ impl ServeArgs {
             store_compression: args.store_compression.unwrap_or(true),
             shutdown_notice: Duration::from_secs(args.shutdown_notice.unwrap_or(0).into()),
             store_memory_bytes: args.store_memory.map(|size| size.0),
+            otlp_endpoint: args.otlp_endpoint,
+            trace_percent: args.trace_percent.unwrap_or(100),
+            trace_to_peers: args.trace_to_peers.unwrap_or(false),
+            trace_from_peers: args.trace_from_peers.unwrap_or(false),
             genesis: args.genesis,
             log: args.log.unwrap_or_else(|| "info".to_owned()),
             log_format: args.log_format.unwrap_or_default(),
@@ -316,10 +342,29 @@ impl ServeArgs {
             store_compression: self.store_compression.or(other.store_compression),
             shutdown_notice: self.shutdown_notice.or(other.shutdown_notice),
             store_memory: self.store_memory.or(other.store_memory),
+            otlp_endpoint: self.otlp_endpoint.or(other.otlp_endpoint),
+            trace_percent: self.trace_percent.or(other.trace_percent),
+            trace_to_peers: self.trace_to_peers.or(other.trace_to_peers),
+            trace_from_peers: self.trace_from_peers.or(other.trace_from_peers),
             genesis: self.genesis.or(other.genesis),
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),
         }
+    }
+}
+
+/// Whether the options about traces fit together.
+fn traces(args: &ServeArgs) -> Result<()> {
+    let asks = args.trace_to_peers == Some(true) || args.trace_from_peers == Some(true);
+    match &args.otlp_endpoint {
+        None if asks => bail!("traces across instances need a collector: give --otlp-endpoint"),
+        Some(url) if !url.starts_with("http://") && !url.starts_with("https://") => {
+            bail!("otlp_endpoint: write http://host:port or https://host:port")
+        }
+        _ if args.trace_percent.is_some_and(|percent| percent > 100) => {
+            bail!("trace_percent: 0 to 100")
+        }
+        _ => Ok(()),
     }
 }
 

@@ -4,6 +4,7 @@ mod lines;
 mod logging;
 mod only_one;
 mod reload;
+mod telemetry;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -62,7 +63,8 @@ async fn serve(args: ServeArgs, config: ServeConfig, filter: Filter) -> Result<(
     };
     data::refuse_backup(&config.data)?;
     data::settle_base(&config.data, &base)?;
-    let runtime = Runtime::system();
+    let (traces, telemetry) = telemetry::start(&config, &base)?;
+    let runtime = Runtime { traces, ..Runtime::system() };
     let storage = {
         let (directory, mut options) = (config.data.clone(), SledOptions::default());
         options.compress = config.store_compression;
@@ -99,6 +101,7 @@ async fn serve(args: ServeArgs, config: ServeConfig, filter: Filter) -> Result<(
     tracing::info!(%address, %base, epoch, "serving");
     let (ended, watching) = identity.watch_until(client, stop);
     node.serve(listener, ended).await?;
+    telemetry.end().await;
     let replaced = watching.await.context("asking under the base URL")?;
     tracing::info!("stopped");
     match replaced {

@@ -20,6 +20,7 @@ use fedsx_kernel::rules::{Direction, Hosted, Judgement, KeyWish, Prepared, Prepa
 use fedsx_kernel::runtime::{InlineBlocking, ManualClock, Runtime, SeededRandom};
 use fedsx_kernel::state::{State, StateError, StateView};
 use fedsx_kernel::supervision::Supervisor;
+use fedsx_kernel::trace::Traces;
 use fedsx_kernel::{Activity, ActorName, Base, Cid, Kernel, Problem, Refusal};
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt, Full};
@@ -295,6 +296,7 @@ impl Node {
             clock: Arc::new(ManualClock::new(START_MS + elapsed)),
             random: Arc::new(SeededRandom::new(1)),
             blocking: Arc::new(InlineBlocking),
+            traces: Traces::off(),
         };
         let kernel_options = KernelOptions::new(BASE.parse().unwrap());
         let key = SecretKey::generate_ed25519(&SeededRandom::new(5));

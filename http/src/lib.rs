@@ -17,6 +17,7 @@ mod pages;
 mod problem;
 mod process;
 mod readiness;
+mod request_id;
 mod routes;
 mod server;
 mod starting;

@@ -193,6 +193,14 @@ mod tests {
     }
 
     #[test]
+    fn each_reason_is_explained() {
+        let page = include_str!("../../plans/observability.md");
+        for reason in readiness::Reason::ALL {
+            assert!(page.contains(&format!("| `{}` |", reason.slug())), "{}", reason.slug());
+        }
+    }
+
+    #[test]
     fn reasons_are_listed_among_the_labels() {
         let labels = names::NOT_READY.labels.iter().map(|label| label.values);
         let listed = labels.filter_map(names::Values::known).flatten();

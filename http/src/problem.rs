@@ -7,6 +7,8 @@ use fedsx_kernel::metrics;
 use fedsx_kernel::refusal::{Problem, RETRY_AFTER, Refusal};
 use serde_json::{Map, json};
 
+use crate::request_id;
+
 /// Seconds after which a refusal for lack of room is worth another try.
 const RETRY_S: u64 = 1;
 
@@ -100,6 +102,9 @@ impl IntoResponse for Rejection {
         document.insert("detail".into(), detail.into());
         for (name, value) in members {
             document.insert(name.into(), value);
+        }
+        if let Some(id) = request_id::current() {
+            document.insert("requestId".into(), id.into());
         }
         let mut response = (status, json!(&document).to_string()).into_response();
         let headers = response.headers_mut();

@@ -26,6 +26,7 @@ pub mod runtime;
 pub mod state;
 pub mod supervision;
 pub mod tokens;
+pub mod trace;
 
 pub use activity::Activity;
 pub use address::{ActorName, Base, origin_of};

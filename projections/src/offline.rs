@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fedsx_kernel::log::{Record, StoreError, Table};
+use fedsx_kernel::trace::Traces;
 
 use crate::batch::{Folding, Open};
 use crate::digest::{self, Digest};
@@ -102,7 +103,7 @@ pub fn rebuild_stored(
     runner.prepare().map_err(store_error)?;
     // Where one was under way, it is finished first: what it makes is as good as a new one.
     runner.rebuild().map_err(store_error)?;
-    while runner.advance().map_err(store_error)? {
+    while runner.advance(&Traces::off()).map_err(store_error)? {
         progress(shared.making().map_or(0, |making| making.global_seq));
     }
     shared.rebuilt().ok_or_else(|| StoreError::Io("the rebuild did not end".into()))

@@ -15,6 +15,7 @@ use fedsx_kernel::keys::{Algorithm, KeyError, KeyMaker, MasterKey, SecretKey};
 use fedsx_kernel::log::{LogOptions, Storage};
 use fedsx_kernel::runtime::{InlineBlocking, ManualClock, Random, Runtime, SeededRandom};
 use fedsx_kernel::supervision::SupervisorMessage;
+use fedsx_kernel::trace::Traces;
 use fedsx_kernel::{Base, Kernel, KernelOptions};
 use fedsx_projections::Projections;
 use ractor::ActorRef;
@@ -146,6 +147,7 @@ impl SimNode {
                 clock: clock.clone(),
                 random: Arc::new(SeededRandom::new(random)),
                 blocking: Arc::new(InlineBlocking),
+                traces: Traces::off(),
             },
             storage: Arc::new(self.storage(&power)),
             beside: None,

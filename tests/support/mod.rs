@@ -1,6 +1,7 @@
 //! What the tests share: nodes, an HTTP client, foreign peers and polling.
 
 pub mod client;
+pub mod collector;
 pub mod crates;
 pub mod exposition;
 pub mod matrix;

@@ -29,6 +29,7 @@ pub(crate) async fn offer(kernel: &Kernel, fetched: &Fetched) -> Result<Received
             body: fetched.body.clone(),
             receivers: fetched.receivers.clone(),
             transport: Transport::Fetched(fetched.url.clone()),
+            trace: None,
             backfilled: fetched.backfilled,
         };
         match kernel.receive(delivery).await {

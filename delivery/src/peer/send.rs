@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use fedsx_kernel::address::same_origin;
 use fedsx_kernel::pipeline::inbound::without_hidden;
+use fedsx_kernel::trace::{Span, SpanKind, TRACEPARENT};
 use fedsx_kernel::{Activity, Problem, Refusal, origin_of};
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
@@ -52,6 +53,32 @@ pub(super) async fn attempt(
     item: &Item,
     schemes: Schemes,
 ) -> Report {
+    let traces = &context.kernel.runtime().traces;
+    let mut span = traces.about(&item.cid, "deliver", SpanKind::Client);
+    if let Some(span) = &mut span {
+        span.set("fedsx.peer", peer.to_owned());
+    }
+    let traceparent = span.as_ref().and_then(Span::traceparent);
+    let report = try_once(context, peer, seq, item, schemes, traceparent).await;
+    if let Some(span) = &mut span
+        && let Some(outcome) = report.outcome.verdict.name()
+    {
+        span.set("fedsx.outcome", outcome);
+        if report.outcome.verdict != Verdict::Delivered {
+            span.fail(outcome);
+        }
+    }
+    report
+}
+
+async fn try_once(
+    context: &Context,
+    peer: &str,
+    seq: u64,
+    item: &Item,
+    schemes: Schemes,
+    traceparent: Option<String>,
+) -> Report {
     let Ok(_permit) = context.gate.acquire().await else {
         return Report::failed(item, Outcome::because(Verdict::Abandoned, "shutting down"));
     };
@@ -84,6 +111,7 @@ pub(super) async fn attempt(
         signer,
         body,
         statement,
+        traceparent: traceparent.and_then(|text| HeaderValue::try_from(text).ok()),
         schemes,
         report: Report::failed(item, Outcome::because(Verdict::Skipped, "nobody is left")),
     };
@@ -134,6 +162,8 @@ struct Sending<'a> {
     body: Bytes,
     /// What is said of the author's followers there.
     statement: Option<HeaderValue>,
+    /// The trace that the attempt belongs to, where peers are told.
+    traceparent: Option<HeaderValue>,
     schemes: Schemes,
     report: Report,
 }
@@ -309,6 +339,9 @@ impl Sending<'_> {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(ACTIVITY_TYPE));
         if let Some(statement) = &self.statement {
             headers.insert(COLLECTION_SYNCHRONIZATION, statement.clone());
+        }
+        if let Some(traceparent) = &self.traceparent {
+            headers.insert(TRACEPARENT, traceparent.clone());
         }
         self.signer
             .sign_as(way, &Method::POST, &uri, Some(&self.body), &mut headers, ask)

@@ -16,6 +16,7 @@ use fedsx_kernel::pipeline::inbound::{
 };
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::tokens::{Request, authorize};
+use fedsx_kernel::trace::TRACEPARENT;
 use serde_json::{Value, json};
 
 use super::{Answer, first, parameter, parameters};
@@ -96,7 +97,9 @@ async fn take(
         Some(signature) => Transport::Signed(signature.clone()),
         None => Transport::Bare,
     };
-    let delivery = Delivery { body: bytes, receivers, transport, backfilled: false };
+    let named = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    let trace = named.and_then(|named| app.kernel().runtime().traces.named(named));
+    let delivery = Delivery { body: bytes, receivers, transport, backfilled: false, trace };
     let received =
         fedsx_delivery::discovery::budgeted(FETCHES, app.kernel().receive(delivery)).await?;
     // Anybody can name a peer; only its own signature shows that the peer is there.

@@ -36,7 +36,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use self::table::table;
 use crate::app::App;
 use crate::problem::Rejection;
-use crate::{body, dated, limits};
+use crate::{body, dated, limits, request_id};
 
 /// What a handler gives.
 pub(crate) type Answer = Result<Response, Rejection>;
@@ -110,6 +110,7 @@ pub(crate) fn router(app: App) -> Router {
         .layer(middleware::from_fn(measure))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(app.clone(), dated::date))
+        .layer(middleware::from_fn_with_state(app.clone(), request_id::name))
         .with_state(app)
 }
 
@@ -135,6 +136,8 @@ async fn measure(path: Option<MatchedPath>, request: Request, next: Next) -> Res
     let status = response.status();
     metrics::HTTP_REQUESTS.count(1, &[&route, method, status.as_str()]);
     metrics::HTTP_SECONDS.record(timer.seconds(), &[&route]);
+    // The pattern, since an address may say whose business this is.
+    tracing::debug!(method, route, status = status.as_u16(), "answered");
     response
 }
 

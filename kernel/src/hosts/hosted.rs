@@ -13,6 +13,7 @@ use crate::metrics;
 use crate::pipeline::outbound::{self, Work};
 use crate::refusal::{Problem, Refusal};
 use crate::rules::Direction;
+use crate::trace::SpanKind;
 
 /// Where the answer to a publish goes.
 pub(super) type Answer = oneshot::Sender<Result<Published, Refusal>>;
@@ -104,7 +105,12 @@ impl Hosted {
             cause: publish.cause,
         };
         outbound::generate_keys(&self.shared, &mut work).await?;
+        let traces = &self.shared.runtime.traces;
+        let parent = publish.cause.as_ref().and_then(|cause| traces.of(cause));
+        let mut span = traces.start("publish", SpanKind::Internal, parent.as_ref());
         let ready = outbound::build(&self.shared, &work, seq, &mut outbox.signing_key)?;
+        span.set("fedsx.cid", ready.activity.cid().to_string());
+        traces.remember(ready.activity.cid(), &span);
         let (rules, activity, judgement) =
             (self.shared.rules.clone(), ready.activity.clone(), ready.judgement);
         let meta = Meta {
@@ -131,7 +137,12 @@ impl Hosted {
         }
         if let Some(answer) = answer.take() {
             let in_flight = outbox.in_flight.clone();
-            tokio::spawn(acknowledge(in_flight, pending, ready.activity, seq, once_key, answer));
+            let acknowledged =
+                acknowledge(in_flight, pending, ready.activity, seq, once_key, answer);
+            tokio::spawn(async move {
+                acknowledged.await;
+                drop(span);
+            });
         }
         if ready.barrier {
             // What follows is judged and signed by what this activity changes.

@@ -19,6 +19,7 @@ use crate::cid::Cid;
 use crate::metrics::{self, Timer};
 use crate::rules::Rules;
 use crate::runtime::Runtime;
+use crate::trace::{Span, SpanKind};
 
 /// A batch is closed when its bodies have this many bytes.
 const MAX_BATCH_BYTES: usize = 256 * 1024;
@@ -125,10 +126,12 @@ impl Writer {
                 erasures: self.erasures.clone(),
             };
             let timer = Timer::start();
+            let spans = self.spans(&appends);
             let Ok(mut committed) = self.runtime.run(move || work.commit(appends)).await else {
                 self.poison(StoreError::Io("the writer failed inside a commit".into()));
                 break;
             };
+            drop(spans);
             appends = std::mem::take(&mut committed.rest);
             let appended = committed.appends();
             match committed.outcome {
@@ -157,6 +160,18 @@ impl Writer {
         // The ledgers that these waited with were written before the commit.
         self.sync(syncs, head.is_some()).await;
         head
+    }
+
+    /// Spans of those appends whose trace is known.
+    fn spans(&self, appends: &Appends) -> Vec<Span> {
+        let traces = &self.runtime.traces;
+        if !traces.is_on() {
+            return Vec::new();
+        }
+        let about = |(append, _): &(Append, Answer)| {
+            traces.about(append.activity.cid(), "log.commit", SpanKind::Internal)
+        };
+        appends.iter().filter_map(about).collect()
     }
 
     /// Answers those who wait for a sync; a commit that went well was one.

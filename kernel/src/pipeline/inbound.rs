@@ -13,6 +13,7 @@ use crate::log::{Append, AppendError, Meta, Place};
 use crate::proof::{self, ProofError, ProofHead};
 use crate::refusal::{Problem, Refusal};
 use crate::rules::{Direction, Hosted};
+use crate::trace::{Parent, Span, SpanKind};
 
 /// How far `published` may lie ahead of our clock, in milliseconds.
 pub const MAX_AHEAD_MS: i64 = 5 * 60 * 1000;
@@ -57,6 +58,8 @@ pub struct Delivery {
     pub transport: Transport,
     /// Whether it is history that we asked for.
     pub backfilled: bool,
+    /// The span under which it came, where the sender named one and may.
+    pub trace: Option<Parent>,
 }
 
 /// What became of a delivery that was not refused.
@@ -97,8 +100,26 @@ pub(crate) async fn receive(shared: &Arc<Shared>, delivery: Delivery) -> Result<
     let Ok(_permit) = shared.deliveries.try_acquire() else {
         return Err(Refusal::new(Problem::Busy, "too many deliveries are under way"));
     };
-    let Delivery { body, receivers, transport, backfilled } = delivery;
+    let traces = &shared.runtime.traces;
+    let mut span = traces.start("inbox", SpanKind::Server, delivery.trace.as_ref());
+    let received = take(shared, delivery, &mut span).await;
+    match &received {
+        Ok(Received::Accepted { .. }) => span.set("fedsx.outcome", "accepted"),
+        Ok(Received::Already { .. }) => span.set("fedsx.outcome", "already"),
+        Ok(Received::Ignored) => span.set("fedsx.outcome", "ignored"),
+        Err(refusal) => span.fail(refusal.problem.slug()),
+    }
+    received
+}
+
+async fn take(
+    shared: &Arc<Shared>,
+    delivery: Delivery,
+    span: &mut Span,
+) -> Result<Received, Refusal> {
+    let Delivery { body, receivers, transport, backfilled, trace: _ } = delivery;
     let activity = shape(&body)?;
+    span.set("fedsx.cid", activity.cid().to_string());
     let state = shared.log.state();
     let receiver = receiver_id(shared, &receivers)?;
     if shared.options.base.is_local(activity.actor()) {
@@ -124,6 +145,7 @@ pub(crate) async fn receive(shared: &Arc<Shared>, delivery: Delivery) -> Result<
     let replay_key = replay(shared, request)?;
 
     let activity = Arc::new(activity);
+    shared.runtime.traces.remember(activity.cid(), span);
     let (rules, judged, earlier) = (shared.rules.clone(), activity.clone(), judgement.clone());
     let append = Append {
         activity: activity.clone(),

@@ -11,6 +11,8 @@ pub use random::{OsRandom, Random, RandomCore, SeededRandom};
 
 use std::sync::Arc;
 
+use crate::trace::Traces;
+
 /// The surroundings of a node.
 #[derive(Clone)]
 pub struct Runtime {
@@ -20,6 +22,8 @@ pub struct Runtime {
     pub random: Arc<dyn Random>,
     /// Where blocking work runs.
     pub blocking: Arc<dyn Blocking>,
+    /// Where traces go.
+    pub traces: Traces,
 }
 
 impl Runtime {
@@ -29,18 +33,21 @@ impl Runtime {
             clock: Arc::new(SystemClock),
             random: Arc::new(OsRandom),
             blocking: Arc::new(TokioBlocking),
+            traces: Traces::off(),
         }
     }
 
-    /// Runs blocking work in the pool and returns what it gives.
+    /// Runs blocking work in the pool and returns what it gives. What it logs is logged as part of
+    /// what the caller does.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, BlockingFailed> {
         let (answer, receive) = tokio::sync::oneshot::channel();
+        let span = tracing::Span::current();
         self.blocking.spawn(Box::new(move || {
             // The receiver is gone only where its future was dropped; nobody wants the answer.
-            let _ = answer.send(work());
+            let _ = answer.send(span.in_scope(work));
         }));
         receive.await.map_err(|_| BlockingFailed)
     }

@@ -44,7 +44,7 @@ pub struct Held(Arc<(Mutex<bool>, Condvar)>);
 impl Held {
     pub fn runtime(&self) -> Runtime {
         let blocking = Arc::new(Held(self.0.clone()));
-        Runtime { clock: Arc::new(SystemClock), random: Arc::new(OsRandom), blocking }
+        Runtime { blocking, ..Runtime::system() }
     }
 
     pub fn let_go(&self) {

@@ -73,7 +73,8 @@ impl Actor for Projector {
             Message::Wake => {
                 self.runner.shared.awake();
                 let _turn = self.log.turn(runner.at()).await;
-                let advanced = self.runtime.run(move || runner.advance()).await;
+                let traces = self.runtime.traces.clone();
+                let advanced = self.runtime.run(move || runner.advance(&traces)).await;
                 let more = self.noted(advanced.map_err(Halt::from))??;
                 if more {
                     // Other messages get their turn between two batches.

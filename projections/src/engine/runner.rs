@@ -11,7 +11,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fedsx_kernel::log::StoreError;
+use fedsx_kernel::log::{Record, StoreError};
+use fedsx_kernel::trace::{Span, SpanKind, Traces};
 
 use super::shared::{Halt, Making, Rebuilt, Shared};
 use crate::batch::{Folding, Open};
@@ -166,13 +167,13 @@ impl Runner {
 
     /// Folds one batch into each build and commits what is enough for a commit; tells whether
     /// there is more.
-    pub(crate) fn advance(&self) -> Result<bool, Halt> {
+    pub(crate) fn advance(&self, traces: &Traces) -> Result<bool, Halt> {
         let head = self.source.head()?;
         let live = self.shared.live();
         let mut more = false;
         let mut goal = head;
         if live.version == self.version() {
-            let served = self.batch(live, head, true)?;
+            let served = self.batch(live, head, Some(traces))?;
             if let Some(served) = served {
                 // One rebuild at a time; what is erased meanwhile makes the next one necessary.
                 // Whoever sees the position sees that it is under way.
@@ -185,7 +186,7 @@ impl Runner {
             more = goal < head;
         }
         if let Some(Making { build, .. }) = self.shared.making() {
-            match self.batch(build, goal, false)? {
+            match self.batch(build, goal, None)? {
                 Some(made) => {
                     self.shared.set_making(Some(Making { build, global_seq: made.global_seq }));
                     if made.global_seq >= goal {
@@ -202,7 +203,13 @@ impl Runner {
     }
 
     /// Folds one batch; gives the checkpoint where that was committed, or nothing was to be done.
-    fn batch(&self, build: Build, goal: u64, is_live: bool) -> Result<Option<Checkpoint>, Halt> {
+    /// There are traces for the served build alone.
+    fn batch(
+        &self,
+        build: Build,
+        goal: u64,
+        traces: Option<&Traces>,
+    ) -> Result<Option<Checkpoint>, Halt> {
         let held = {
             let mut open = self.open();
             let at = open.iter().position(|(of, _)| *of == build);
@@ -210,7 +217,7 @@ impl Runner {
         };
         let mut open = match held {
             Some(open) => open,
-            None => self.begin(build, goal, is_live)?,
+            None => self.begin(build, goal, traces.is_some())?,
         };
         // Batches of all projections begin at the same places.
         let at = open.checkpoint.global_seq;
@@ -231,13 +238,28 @@ impl Runner {
             }));
         }
         let records = self.source.page(at, limit)?;
+        let spans = traces.map(|traces| self.spans(traces, &records));
         folding.take(&mut open, &records)?;
+        drop(spans);
         drop(records);
         if open.checkpoint.global_seq >= goal || open.is_full() {
             return Ok(Some(folding.commit(open)?));
         }
         self.open().push((build, open));
         Ok(None)
+    }
+
+    /// Spans of those records whose trace is known.
+    fn spans(&self, traces: &Traces, records: &[Record]) -> Vec<Span> {
+        if !traces.is_on() {
+            return Vec::new();
+        }
+        let about = |record: &Record| {
+            let mut span = traces.about(&record.entry.cid, "project", SpanKind::Internal)?;
+            span.set("fedsx.projection", self.shared.fold.name().to_owned());
+            Some(span)
+        };
+        records.iter().filter_map(about).collect()
     }
 
     /// Goes on from the stored checkpoint.
