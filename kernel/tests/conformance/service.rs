@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use fedsx_kernel::log::{
     Append, AppendError, Appended, Log, LogOptions, Once, Pending, Place, Storage, Stream,
 };
-use fedsx_kernel::runtime::{Blocking, OsRandom, Runtime, SystemClock, TokioBlocking};
+use fedsx_kernel::runtime::{Blocking, Runtime, TokioBlocking};
 use fedsx_kernel::{Activity, Problem, Refusal};
 
 use crate::provider::Provider;
