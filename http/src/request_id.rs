@@ -24,10 +24,11 @@ pub(crate) fn current() -> Option<String> {
     CURRENT.try_with(Clone::clone).ok()
 }
 
-/// Names a request. A proxy on this machine may have named it already; what others say is not taken.
+/// Names a request. A trusted proxy, or one on this machine, may have named it already; what others
+/// say is not taken.
 pub(crate) async fn name(State(app): State<App>, request: Request, next: Next) -> Response {
     let client = request.extensions().get::<ClientAddress>();
-    let is_near = client.is_some_and(|client| client.0.ip().to_canonical().is_loopback());
+    let is_near = client.is_some_and(|client| client.is_near);
     let given = is_near.then(|| given(request.headers())).flatten();
     let id = given.unwrap_or_else(|| hex::encode(app.kernel().runtime().random.bytes::<8>()));
     // Of the highest level, so that no filter takes it from the lines inside.

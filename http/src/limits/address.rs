@@ -20,6 +20,8 @@ pub(crate) struct ClientAddress {
     pub ip: IpAddr,
     /// Whether the request says that it was passed on.
     pub is_forwarded: bool,
+    /// Whether the connection is that of this machine or of a trusted proxy.
+    pub is_near: bool,
 }
 
 impl ClientAddress {
@@ -28,6 +30,7 @@ impl ClientAddress {
     pub(crate) fn of(connection: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let is_forwarded = FORWARDED.iter().any(|name| headers.contains_key(name));
         let mut ip = connection.to_canonical();
+        let is_near = ip.is_loopback() || is_trusted(ip, trusted);
         let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
         let hops = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
         for hop in hops.take(MAX_HOPS) {
@@ -39,7 +42,7 @@ impl ClientAddress {
                 None => break,
             }
         }
-        Self { ip, is_forwarded }
+        Self { ip, is_forwarded, is_near }
     }
 
     /// Whether it was sent from this machine, and not through a proxy on it.
