@@ -313,10 +313,13 @@ fn master_key_files() {
     let path = directory.path().join("master.key");
     assert!(matches!(MasterKey::load(&path), Err(VaultError::File { .. })));
 
+    // What is left where a first start was interrupted.
+    std::fs::write(directory.path().join("master.key.new"), "00").unwrap();
     let (made, is_new) = MasterKey::load_or_create(&path, random).unwrap();
     assert!(is_new);
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o600);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "the key alone");
     let (read, is_new) = MasterKey::load_or_create(&path, random).unwrap();
     assert!(!is_new);
     let secret = SecretKey::generate_ed25519(random);

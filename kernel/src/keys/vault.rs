@@ -100,27 +100,16 @@ impl MasterKey {
     }
 
     /// Reads the file, or makes a key and writes it with mode 0600 where there is no file. The
-    /// key is on disk before this returns; the answer says whether it is new.
+    /// key is on disk before this returns; the answer says whether it is new. Where the process or
+    /// the power ends on the way there is a whole file or none: half a key would block every later
+    /// start. The caller sees to it that nobody else does the same at the same time.
     pub fn load_or_create(path: &Path, random: &dyn Random) -> Result<(Self, bool), VaultError> {
         let failed = |source| VaultError::File { path: path.to_owned(), source };
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = match options.open(path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                return Self::load(path).map(|key| (key, false));
-            }
-            Err(e) => return Err(failed(e)),
-        };
-        let key = Self::generate(random);
-        if let Err(e) = key.write(&mut file, path) {
-            // A file with half a key would block every later start. Should it stay
-            // nevertheless, reading it fails with a clear error.
-            let _ = std::fs::remove_file(path);
-            return Err(failed(e));
+        if path.try_exists().map_err(failed)? {
+            return Self::load(path).map(|key| (key, false));
         }
+        let key = Self::generate(random);
+        key.write(path).map_err(failed)?;
         Ok((key, true))
     }
 
@@ -130,12 +119,22 @@ impl MasterKey {
         Zeroizing::new(blake3::derive_key(purpose, self.0.as_ref()))
     }
 
-    fn write(&self, file: &mut File, path: &Path) -> io::Result<()> {
+    fn write(&self, path: &Path) -> io::Result<()> {
         let mut digits = Zeroizing::new([0; 64]);
         hex::encode_to_slice(*self.0, digits.as_mut()).map_err(io::Error::other)?;
+        let whole = path.with_added_extension("new");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&whole)?;
+        // One that was left may be of another mode.
+        #[cfg(unix)]
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
         file.write_all(digits.as_ref())?;
         file.write_all(b"\n")?;
         file.sync_all()?;
+        std::fs::rename(&whole, path)?;
         #[cfg(unix)]
         {
             let directory = match path.parent() {
