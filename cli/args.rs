@@ -18,6 +18,7 @@ use crate::log::LogArgs;
 use crate::online::actor::ActorArgs;
 use crate::online::dead_letter::DeadLetterArgs;
 use crate::online::delivery::DeliveryArgs;
+use crate::online::moderation::ModerationArgs;
 use crate::online::peer::PeerArgs;
 use crate::online::publish::{FollowArgs, PublishArgs};
 use crate::online::read::ReadArgs;
@@ -60,8 +61,10 @@ pub enum Command {
     Delivery(DeliveryArgs),
     /// Look after what could not be delivered.
     DeadLetter(DeadLetterArgs),
-    /// See how other instances are reached.
+    /// See how other instances are reached; block, allow and probe them.
     Peer(PeerArgs),
+    /// Decide how others, and actors of the instance, are treated; see what was decided.
+    Moderation(ModerationArgs),
     /// Check everything that a data directory (offline) or an exported actor holds.
     Verify(VerifyArgs),
     /// Write everything of one actor into a file (CAR) that needs no fedsx to be read (offline).

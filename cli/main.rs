@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Delivery(args) => online::delivery::run(&args),
         Command::DeadLetter(args) => online::dead_letter::run(&args),
         Command::Peer(args) => online::peer::run(&args),
+        Command::Moderation(args) => online::moderation::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Export(args) => archive::export(&args),
         Command::Import(args) => archive::import(&args),

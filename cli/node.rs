@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use fedsx_delivery::announced::Announced;
-use fedsx_delivery::client::{Client, ClientOptions, Dial};
+use fedsx_delivery::client::{Client, ClientOptions, Dial, Gate};
 use fedsx_delivery::discovery::{Discovery, DiscoveryOptions, DiscoveryParts};
 use fedsx_delivery::moves::MoveChecks;
 use fedsx_delivery::{Delivery, service};
 use fedsx_genesis::bundle::Verified;
 use fedsx_genesis::erasure::{self, Eraser, Wishes};
 use fedsx_genesis::triggers::Triggers;
-use fedsx_genesis::{GenesisRules, boot, follower, reactions};
+use fedsx_genesis::{GenesisRules, boot, follower, moderation, reactions};
 use fedsx_http::capability::Capabilities;
 use fedsx_http::metrics::Metrics;
 use fedsx_http::{App, AppParts, HttpOptions, Listener, Readiness, Server};
@@ -41,6 +41,24 @@ const TOKEN_KEY: &str = "fedsx 2026-11 token look-up";
 /// What the key that signs capability tokens is derived for.
 const CAPABILITY_KEY: &str = "fedsx 2026-11 capability root";
 
+/// Lets no request out to whom this instance has nothing to do with.
+struct Moderated {
+    log: Log,
+    rules: Arc<dyn Rules>,
+}
+
+impl std::fmt::Debug for Moderated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Moderated")
+    }
+}
+
+impl Gate for Moderated {
+    fn pass(&self, url: &str) -> Result<(), String> {
+        self.rules.sender(self.log.state(), url, None).map_err(|refusal| refusal.detail)
+    }
+}
+
 /// Configuration of a node.
 pub struct NodeOptions {
     /// The kernel's.
@@ -59,6 +77,8 @@ pub struct NodeOptions {
     pub tokens: Vec<TokenSpec>,
     /// Which deletions erase.
     pub wishes: Wishes,
+    /// Whether only listed domains are allowed, where the configuration says it.
+    pub allow_list: Option<bool>,
 }
 
 /// The surroundings of a node.
@@ -164,7 +184,9 @@ impl Node {
         let capabilities = Capabilities::load(storage.ledgers(), &root, runtime.clone())?;
         log.sync().await?;
         let ring = KeyRing::new(Vault::new(master_key), storage.ledgers()).with_maker(key_maker);
+        let gate = Moderated { log: log.clone(), rules: rules.clone() };
         let client = Client::new(options.client, dial, runtime.clock.clone());
+        let client = client.with_gate(Arc::new(gate));
         let discovery = Discovery::new(
             DiscoveryParts {
                 client: client.clone(),
@@ -187,6 +209,9 @@ impl Node {
             supervisor: supervisor.clone(),
         });
         boot::boot(&kernel, &genesis).await.context("genesis")?;
+        if let Some(only_listed) = options.allow_list {
+            moderation::configure(&kernel, only_listed).await.context("the allow list")?;
+        }
         let projections = Projections::open_under(
             supervisor.clone(),
             storage.projections(),

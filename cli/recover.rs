@@ -169,7 +169,9 @@ fn private_keys(
     let mut missing = Vec::new();
     for (stream, _) in log.streams()? {
         let Stream::Outbox(name) = stream else { continue };
-        if rules.hosted(log.state(), &name)? != Hosted::Active {
+        if rules.hosted(log.state(), &name)? == Hosted::Absent
+            || rules.hosted(log.state(), &name)? == Hosted::Deleted
+        {
             continue;
         }
         let keys = rules.keys(log.state(), &base.actor(&name))?.unwrap_or_default();

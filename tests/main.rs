@@ -53,6 +53,7 @@ mod key_rotation;
 mod lemmy;
 mod limits;
 mod merkle;
+mod moderation;
 mod moves;
 mod nx_kernel_multi;
 mod observability;

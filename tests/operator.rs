@@ -29,28 +29,40 @@ fn json(args: &[&str]) -> Value {
 }
 
 /// The same with a token, toward a node.
-struct As<'a> {
-    node: &'a Node,
-    secret: String,
+pub struct As<'a> {
+    pub node: &'a Node,
+    pub secret: String,
 }
 
-impl As<'_> {
+impl<'a> As<'a> {
+    /// Who operates the node.
+    pub fn operator(node: &'a Node) -> Self {
+        Self { node, secret: secret("operator") }
+    }
+
     fn args<'b>(&'b self, args: &[&'b str]) -> Vec<&'b str> {
         [args, &["--url", &self.node.base, "--token", &self.secret]].concat()
     }
 
     #[track_caller]
-    fn works(&self, args: &[&str]) -> String {
+    pub fn works(&self, args: &[&str]) -> String {
         works(&self.args(args)).stdout
     }
 
     #[track_caller]
-    fn json(&self, args: &[&str]) -> Value {
+    pub fn json(&self, args: &[&str]) -> Value {
         json(&self.args(args))
     }
 
     #[track_caller]
-    fn fails(&self, args: &[&str], says: &str) {
+    pub fn fails_with(&self, args: &[&str]) -> String {
+        let ended = fedsx(&self.args(args));
+        assert!(ended.code.is_some_and(|code| code != 0), "{args:?}: {}", ended.all());
+        ended.all()
+    }
+
+    #[track_caller]
+    pub fn fails(&self, args: &[&str], says: &str) {
         let ended = fedsx(&self.args(args));
         assert!(ended.code.is_some_and(|code| code != 0), "{args:?}: {}", ended.all());
         assert!(ended.stderr.contains(says), "{args:?} says {says:?}: {}", ended.all());

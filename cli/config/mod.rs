@@ -137,6 +137,11 @@ pub struct ServeArgs {
     /// instance actor's.
     #[arg(long, env = "FEDSX_AUTHORIZED_FETCH", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub authorized_fetch: Option<bool>,
+    /// Have to do with listed domains only (true), or with all that are not blocked (false); either is
+    /// a decision of the instance, made at the start where it does not stand yet. Without this,
+    /// `fedsx moderation allow-list` decides.
+    #[arg(long, env = "FEDSX_ALLOW_LIST", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub allow_list: Option<bool>,
     /// Whether what is stored is compressed; false takes about twice the disk and less time
     /// [default: true].
     #[arg(long, env = "FEDSX_STORE_COMPRESSION", value_name = "BOOL")]
@@ -218,6 +223,8 @@ pub struct ServeConfig {
     pub disk_reserve_bytes: Option<u64>,
     /// Whether every Delete of an object erases its content.
     pub erase_on_delete: bool,
+    /// Whether only listed domains are allowed, where the configuration says it.
+    pub allow_list: Option<bool>,
     /// Whether what is stored is compressed.
     pub store_compression: bool,
     /// For how long requests are still taken when it is told to stop.
@@ -291,6 +298,7 @@ impl ServeArgs {
             epoch: args.epoch,
             disk_reserve_bytes: args.disk_reserve.map(|size| size.0),
             erase_on_delete: args.erase_on_delete.unwrap_or(false),
+            allow_list: args.allow_list,
             store_compression: args.store_compression.unwrap_or(true),
             shutdown_notice: Duration::from_secs(args.shutdown_notice.unwrap_or(0).into()),
             store_memory_bytes: args.store_memory.map(|size| size.0),
@@ -339,6 +347,7 @@ impl ServeArgs {
             disk_reserve: self.disk_reserve.or(other.disk_reserve),
             erase_on_delete: self.erase_on_delete.or(other.erase_on_delete),
             authorized_fetch: self.authorized_fetch.or(other.authorized_fetch),
+            allow_list: self.allow_list.or(other.allow_list),
             store_compression: self.store_compression.or(other.store_compression),
             shutdown_notice: self.shutdown_notice.or(other.shutdown_notice),
             store_memory: self.store_memory.or(other.store_memory),

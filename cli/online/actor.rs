@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::moderation::{self, How};
 use super::peer::all;
 use super::{OnlineArgs, name, print_table, text};
 use crate::api::Api;
@@ -40,6 +41,22 @@ pub enum ActorCommand {
     },
     /// Show the actors of the instance.
     List,
+    /// Suspend an actor: it says and receives nothing, and is not shown. Its keys are untouched.
+    Suspend {
+        /// The name.
+        name: String,
+        /// Why, for those who operate the instance.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Lift the suspension of an actor.
+    Unsuspend {
+        /// The name.
+        name: String,
+        /// Why.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
     /// Show one actor's document.
     Show {
         /// The name.
@@ -85,6 +102,14 @@ pub fn run(args: &ActorArgs) -> Result<ExitCode> {
                 print_table(&columns, &actors);
             }
         }
+        ActorCommand::Suspend { name: of, reason } => {
+            let how = How { reason: reason.clone(), ..How::default() };
+            moderation::said(&api, json, "suspend", Some(&id(&api, of)?), &how)?;
+        }
+        ActorCommand::Unsuspend { name: of, reason } => {
+            let id = id(&api, of)?;
+            moderation::undo(&api, json, &id, Some("suspend"), reason.as_deref())?;
+        }
         ActorCommand::Show { name: of } => {
             let document = api.get(&format!("/actors/{}", name(of)?))?;
             if json {
@@ -95,4 +120,10 @@ pub fn run(args: &ActorArgs) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The id of an actor of the instance.
+fn id(api: &Api, of: &str) -> Result<String> {
+    let document = api.get(&format!("/actors/{}", name(of)?))?;
+    Ok(text(&document, "/id"))
 }

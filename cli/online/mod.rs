@@ -3,6 +3,7 @@
 pub mod actor;
 pub mod dead_letter;
 pub mod delivery;
+pub mod moderation;
 pub mod peer;
 pub mod publish;
 pub mod read;

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use super::moderation::{self, About};
 use super::{OnlineArgs, print_table, quoted, text};
 use crate::api::Api;
 
@@ -30,6 +31,15 @@ pub enum PeerCommand {
         /// Its origin, such as https://social.example.
         peer: String,
     },
+    /// Take nothing from a peer, send nothing, fetch nothing: what is queued for it waits.
+    Block(About),
+    /// Allow a peer: end blocks of it, and list it where only listed domains are allowed.
+    Allow(About),
+    /// Ask a peer whether it is there, and try what waits for it.
+    Probe {
+        /// Its origin, such as https://social.example.
+        peer: String,
+    },
 }
 
 /// Runs the command.
@@ -38,8 +48,17 @@ pub enum PeerCommand {
 /// Where the instance cannot be asked, or refuses.
 pub fn run(args: &PeerArgs) -> Result<ExitCode> {
     let api = Api::new(&args.online.api)?;
-    let peers = all(&api, "/admin/peers")?;
+    let json = args.online.json;
+    let peers = match &args.command {
+        PeerCommand::List | PeerCommand::Show { .. } => all(&api, "/admin/peers")?,
+        _ => Vec::new(),
+    };
     match &args.command {
+        PeerCommand::Block(about) => {
+            moderation::said(&api, json, "block", Some(&about.object), &about.how)?;
+        }
+        PeerCommand::Allow(about) => allow(&api, json, about)?,
+        PeerCommand::Probe { peer } => return probe(&api, json, peer),
         PeerCommand::List if args.online.json => println!("{}", Value::Array(peers)),
         PeerCommand::List => {
             let columns = [
@@ -48,6 +67,7 @@ pub fn run(args: &PeerArgs) -> Result<ExitCode> {
                 ("IN FLIGHT", "/in_flight"),
                 ("FAILURES", "/failures"),
                 ("BACK OFF UNTIL (ms)", "/backoff_until_ms"),
+                ("BLOCKED", "/blocked"),
                 ("SIGNATURES", "/scheme"),
             ];
             print_table(&columns, &peers);
@@ -65,6 +85,39 @@ pub fn run(args: &PeerArgs) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the blocks of a peer; where none stood, it is listed as allowed.
+fn allow(api: &Api, json: bool, about: &About) -> Result<()> {
+    let wish = serde_json::json!({
+        "object": about.object,
+        "action": "block",
+        "reason": about.how.reason,
+    });
+    match api.post("/admin/moderation/undo", &wish) {
+        Ok(answer) => {
+            moderation::undone(json, &answer);
+            Ok(())
+        }
+        Err(error) if error.to_string().contains("(not-found)") => {
+            moderation::said(api, json, "allow", Some(&about.object), &about.how)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn probe(api: &Api, json: bool, peer: &str) -> Result<ExitCode> {
+    let path = format!("/admin/peers/probe?peer={}", quoted(peer));
+    let found = api.post(&path, &Value::Object(serde_json::Map::new()))?;
+    let reached = found.get("reached") == Some(&Value::Bool(true));
+    if json {
+        println!("{found}");
+    } else if reached {
+        println!("{} answers with status {}", text(&found, "/peer"), text(&found, "/status"));
+    } else {
+        println!("{} does not answer: {}", text(&found, "/peer"), text(&found, "/error"));
+    }
+    Ok(if reached { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// All items of a listing that comes in pages.

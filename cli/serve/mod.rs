@@ -143,6 +143,7 @@ fn options(config: &ServeConfig, base: Base, epoch: u64) -> NodeOptions {
         http: HttpOptions { notice: config.shutdown_notice, ..config.http.clone() },
         tokens: config.tokens.clone(),
         wishes: Wishes { always: config.erase_on_delete },
+        allow_list: config.allow_list,
     }
 }
 

@@ -16,7 +16,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::backfill::Backfills;
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::discovery::Discovery;
 use crate::gaps::Healers;
 use crate::index::{self, Index};
@@ -233,6 +233,8 @@ pub struct PeerInfo {
     pub schemes: Schemes,
     /// Since when it is given up but for probes, in milliseconds since 1970.
     pub down_since_ms: Option<i64>,
+    /// Whether this instance has nothing to do with it: what is queued waits for the end of that.
+    pub blocked: bool,
 }
 
 /// Delivery of a node; cheap to clone.
@@ -296,6 +298,15 @@ impl Delivery {
     /// Cheap; call it for every verified request of the peer (an origin).
     pub fn contact(&self, peer: &str) {
         self.peers.contact(peer);
+    }
+
+    /// Asks a peer (an origin) for its node information and answers with the status; where it answers,
+    /// what waits for it is tried.
+    ///
+    /// # Errors
+    /// What became of the request.
+    pub async fn probe(&self, peer: &str) -> Result<u16, ClientError> {
+        self.peers.probe(peer).await
     }
 
     /// An actor elsewhere says who follows it here; call it only for a request whose signature by

@@ -15,6 +15,7 @@ pub mod follower;
 pub mod fuzzing;
 pub mod graph;
 pub mod manifest;
+pub mod moderation;
 pub mod moves;
 pub mod published;
 pub mod reactions;

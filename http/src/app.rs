@@ -143,6 +143,8 @@ pub struct App {
     pub(crate) under_way: Tally,
     pub(crate) load: Arc<Load>,
     pub(crate) body_memory: Arc<Semaphore>,
+    /// One reads the whole log at a time.
+    pub(crate) sweeps: Arc<Semaphore>,
 }
 
 impl App {
@@ -159,6 +161,7 @@ impl App {
             parts: Arc::new(parts),
             draining: Arc::default(),
             caught_up: Arc::default(),
+            sweeps: Arc::new(Semaphore::new(1)),
         }
     }
 

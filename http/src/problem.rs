@@ -42,6 +42,7 @@ pub(crate) fn status(problem: Problem) -> StatusCode {
             StatusCode::UNAUTHORIZED
         }
         Problem::InsufficientScope
+        | Problem::ActorSuspended
         | Problem::Blocked
         | Problem::WrongOrigin
         | Problem::NotAuthorised => StatusCode::FORBIDDEN,

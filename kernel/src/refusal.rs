@@ -38,6 +38,8 @@ pub enum Problem {
     UnknownActor,
     /// The actor was deleted.
     ActorGone,
+    /// The actor was suspended by who operates the instance.
+    ActorSuspended,
     /// The actor exists already.
     ActorExists,
     /// There is nothing at this address, or nothing that the caller may see.
@@ -123,6 +125,7 @@ impl Problem {
             Self::InvalidSignature => "invalid-signature",
             Self::UnknownKey => "unknown-key",
             Self::ReplayedRequest => "replayed-request",
+            Self::ActorSuspended => "actor-suspended",
             Self::Blocked => "blocked",
             Self::WrongOrigin => "wrong-origin",
             Self::NotAuthorised => "not-authorised",
@@ -171,7 +174,8 @@ impl Problem {
             Self::InvalidSignature => "The signature is missing or does not hold",
             Self::UnknownKey => "The signer's keys could not be established",
             Self::ReplayedRequest => "This signed request was seen before",
-            Self::Blocked => "The sender is blocked here",
+            Self::ActorSuspended => "The actor is suspended",
+            Self::Blocked => "This instance has nothing to do with that one",
             Self::WrongOrigin => "The statement concerns another origin",
             Self::NotAuthorised => "The author may not state this",
             Self::FromTheFuture => "The activity lies in the future",
@@ -218,6 +222,7 @@ impl Problem {
         Self::InvalidSignature,
         Self::UnknownKey,
         Self::ReplayedRequest,
+        Self::ActorSuspended,
         Self::Blocked,
         Self::WrongOrigin,
         Self::NotAuthorised,

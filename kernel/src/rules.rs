@@ -216,4 +216,6 @@ pub enum Hosted {
     Active,
     /// Was deleted.
     Deleted,
+    /// Lives here, and may neither publish nor receive for now.
+    Suspended,
 }

@@ -125,6 +125,7 @@ impl SimNode {
             http: HttpOptions { ready_lag: 0, ..HttpOptions::default() },
             tokens: tokens.collect(),
             wishes: Wishes { always: false },
+            allow_list: None,
         }
     }
 

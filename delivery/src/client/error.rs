@@ -43,6 +43,14 @@ pub enum ClientError {
         /// The first of its addresses that was refused.
         addr: IpAddr,
     },
+    /// This instance has nothing to do with the host, or with the actor at that address.
+    #[error("{host} is not asked: {reason}")]
+    Blocked {
+        /// The host as the URL names it.
+        host: String,
+        /// What the gate said.
+        reason: String,
+    },
     /// The host name has no address, or the resolver failed.
     #[error("{host} cannot be resolved: {reason}")]
     Dns {
@@ -182,9 +190,10 @@ impl ClientError {
             | Self::Timeout { .. }
             | Self::Interrupted { .. } => FailureClass::PeerDown,
             Self::Tls { .. } => FailureClass::Certificate,
-            Self::InvalidUrl { .. } | Self::SchemeRefused { .. } | Self::AddressRefused { .. } => {
-                FailureClass::RefusedHere
-            }
+            Self::InvalidUrl { .. }
+            | Self::SchemeRefused { .. }
+            | Self::AddressRefused { .. }
+            | Self::Blocked { .. } => FailureClass::RefusedHere,
             Self::BodyTooLarge { .. }
             | Self::HeadersTooLarge
             | Self::TooManyRedirects { .. }

@@ -9,6 +9,7 @@ mod budget;
 mod connect;
 mod dial;
 mod error;
+mod gate;
 mod message;
 mod options;
 mod target;
@@ -41,6 +42,7 @@ pub use budget::budgeted;
 pub(crate) use budget::inherited;
 pub use dial::{BoxedStream, Dial, Stream, TcpDial};
 pub use error::{ClientError, ConnectFailure, FailureClass, SignError};
+pub use gate::{Gate, Open};
 pub use message::{Request, Response, SignRequest};
 pub use options::ClientOptions;
 
@@ -57,6 +59,7 @@ const MIN_BUFFER_BYTES: usize = 8192;
 pub struct Client {
     options: Arc<ClientOptions>,
     user_agent: HeaderValue,
+    gate: Arc<dyn Gate>,
     pool: Pool<Connector, Full<Bytes>>,
 }
 
@@ -77,7 +80,13 @@ impl Client {
             .http1_max_buf_size(options.max_header_bytes.max(MIN_BUFFER_BYTES))
             .build(connector);
         let user_agent = options.user_agent_value();
-        Self { options: Arc::new(options), user_agent, pool }
+        Self { options: Arc::new(options), user_agent, gate: Arc::new(Open), pool }
+    }
+
+    /// The same client (and connections) that asks before every request whether it may be made.
+    #[must_use]
+    pub fn with_gate(self, gate: Arc<dyn Gate>) -> Self {
+        Self { gate, ..self }
     }
 
     /// The options that this client works by.
@@ -215,6 +224,10 @@ impl Client {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<hyper::Response<Incoming>, ClientError> {
+        if let Err(reason) = self.gate.pass(target.url.as_str()) {
+            let host = target.url.host_str().unwrap_or_default().to_owned();
+            return Err(ClientError::Blocked { host, reason });
+        }
         budget::charge()?;
         let mut request = hyper::Request::new(Full::new(body));
         *request.method_mut() = method;

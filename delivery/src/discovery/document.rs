@@ -33,8 +33,12 @@ pub(super) async fn bring(inner: &std::sync::Arc<Inner>, id: &str) -> Result<(),
     };
     match &outcome {
         Ok(ttl) => inner.fetched.put_for(id, clock.now_ms(), *ttl),
-        // A fault of ours, or of the request that asked, says nothing about the actor.
-        Err(Refusal { problem: Problem::Internal | Problem::TooManyRequests, .. }) => {}
+        // A fault of ours, or of the request that asked, says nothing about the actor; and a block
+        // ends at once.
+        Err(Refusal {
+            problem: Problem::Internal | Problem::TooManyRequests | Problem::Blocked,
+            ..
+        }) => {}
         Err(refusal) => inner.failed.put(id, refusal.clone()),
     }
     outcome.map(drop)

@@ -64,6 +64,7 @@ pub(crate) fn unfit(url: &str, reason: &str) -> Refusal {
 pub(crate) fn refusal_of(what: &str, error: &ClientError) -> Refusal {
     let problem = match error.class() {
         _ if matches!(error, ClientError::BudgetSpent) => Problem::TooManyRequests,
+        _ if matches!(error, ClientError::Blocked { .. }) => Problem::Blocked,
         FailureClass::RefusedHere => Problem::ForbiddenAddress,
         FailureClass::BadAnswer => Problem::UnknownKey,
         FailureClass::PeerDown | FailureClass::Certificate | FailureClass::Local => {

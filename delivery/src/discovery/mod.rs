@@ -180,7 +180,7 @@ impl Discovery {
             let unknown = || Refusal::new(Problem::UnknownActor, format!("there is no {key}"));
             let name = account.name.parse().map_err(|_| unknown())?;
             return match parts.rules.hosted(parts.log.state(), &name)? {
-                Hosted::Active => Ok(base.actor(&name)),
+                Hosted::Active | Hosted::Suspended => Ok(base.actor(&name)),
                 Hosted::Absent => Err(unknown()),
                 Hosted::Deleted => {
                     Err(Refusal::new(Problem::ActorGone, format!("{key} was deleted")))
@@ -201,9 +201,9 @@ impl Discovery {
             }
             Err(error) => {
                 let refusal = match &error {
-                    LookupError::Client(ClientError::BudgetSpent) => {
-                        return Err(fetch::refusal_of(&key, &ClientError::BudgetSpent));
-                    }
+                    LookupError::Client(
+                        error @ (ClientError::BudgetSpent | ClientError::Blocked { .. }),
+                    ) => return Err(fetch::refusal_of(&key, error)),
                     LookupError::Client(error) => fetch::refusal_of(&key, error),
                     LookupError::NotFound(_) => {
                         Refusal::new(Problem::UnknownActor, error.to_string())

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fedsx_genesis::graph::{Change, Graph, Relation};
+use fedsx_genesis::moderation;
 use fedsx_kernel::log::{BODY_ERASED, Record, StoreError, Stream};
 use fedsx_kernel::state::Overlay;
 use fedsx_kernel::{Activity, Base, Cid, origin_of};
@@ -35,6 +36,8 @@ pub(super) struct Folded {
     pub erased: Vec<(String, u64)>,
     /// Local actors and origins between which a Follow began or ended.
     pub followers: Vec<(String, String)>,
+    /// Whether it was decided anew whom this instance has to do with.
+    pub moderated: bool,
 }
 
 /// The cursor, after making the ledger fit a log that was cut back.
@@ -65,6 +68,7 @@ pub(super) fn batch(folding: &Folding) -> Result<Folded, FoldError> {
         holes: BTreeSet::new(),
         erased: Vec::new(),
         followers: Vec::new(),
+        moderated: false,
     };
     for record in records.iter() {
         let seq = record.entry.global_seq;
@@ -74,8 +78,18 @@ pub(super) fn batch(folding: &Folding) -> Result<Folded, FoldError> {
             break;
         }
     }
-    let Batch { state, mut writes, mut peers, jobs, arrivals, holes, erased, followers, .. } =
-        batch;
+    let Batch {
+        state,
+        mut writes,
+        mut peers,
+        jobs,
+        arrivals,
+        holes,
+        erased,
+        followers,
+        moderated,
+        ..
+    } = batch;
     for (author, arrivals) in &arrivals {
         match arrivals {
             Some(arrivals) => writes.arrivals(author, arrivals)?,
@@ -91,7 +105,7 @@ pub(super) fn batch(folding: &Folding) -> Result<Folded, FoldError> {
     peers.sort_unstable();
     peers.dedup();
     let jobs = jobs.into_values().collect();
-    Ok(Folded { seq: cursor.seq, peers, jobs, holes, erased, followers })
+    Ok(Folded { seq: cursor.seq, peers, jobs, holes, erased, followers, moderated })
 }
 
 struct Batch<'a> {
@@ -107,6 +121,8 @@ struct Batch<'a> {
     erased: Vec<(String, u64)>,
     /// Local actors and origins between which a Follow began or ended.
     followers: Vec<(String, String)>,
+    /// Whether it was decided anew whom this instance has to do with.
+    moderated: bool,
 }
 
 impl Batch<'_> {
@@ -115,6 +131,8 @@ impl Batch<'_> {
         if entry.stream == Stream::Local {
             return if activity.kind() == BODY_ERASED { self.erased(activity) } else { Ok(()) };
         }
+        self.moderated |= entry.stream.author().is_some()
+            && (moderation::decided(activity).is_some() || moderation::undone(activity).is_some());
         let owed = news && entry.stream.author().is_some() && !entry.meta.backfilled;
         // An actor that deletes itself has no followers any more once that is folded.
         let farewell = owed && activity.object_id() == Some(activity.actor());

@@ -144,6 +144,9 @@ impl Actor for Indexer {
             for peer in &folded.peers {
                 self.peers.wake(peer);
             }
+            if folded.moderated {
+                self.peers.release();
+            }
             for (peer, seq) in &folded.erased {
                 self.peers.erase(peer, *seq);
             }

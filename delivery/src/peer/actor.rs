@@ -24,6 +24,8 @@ use crate::ledger::Item;
 const PROBES: usize = 2;
 /// The most items in memory, those included that wait for their time.
 const MAX_ITEMS: usize = 4096;
+/// What is held back is looked at again after so long, whatever is decided meanwhile.
+const HELD_MS: i64 = 60_000;
 /// Inbound contact makes a resting peer probed at most so often.
 const CONTACT_PAUSE_MS: i64 = 60_000;
 /// Timers are set again at least so often, so that a wall clock that jumps is noticed.
@@ -150,6 +152,9 @@ impl PeerActor {
             // Whoever asked may have stopped waiting.
             let _ = answer.send(Ok(count));
         }
+        if self.slot.released.swap(false, Ordering::SeqCst) {
+            state.queue.reread();
+        }
         if self.slot.contacted.swap(false, Ordering::Relaxed) {
             let now_ms = self.peers.context.now_ms();
             if now_ms.saturating_sub(state.probed_ms) >= CONTACT_PAUSE_MS {
@@ -168,6 +173,11 @@ impl PeerActor {
         let Some(generation) = state.queue.end(seq) else { return Ok(()) };
         let Some(item) = state.queue.get(seq).cloned() else { return Ok(()) };
         if report.outcome.verdict == Verdict::Abandoned {
+            return Ok(());
+        }
+        if report.outcome.verdict == Verdict::Held {
+            let next_ms = self.peers.context.now_ms().saturating_add(HELD_MS);
+            state.queue.put(seq, Item { next_ms, ..item });
             return Ok(());
         }
         let counted = state.health.counted.iter();
@@ -199,7 +209,8 @@ impl PeerActor {
     ) -> Result<(), ActorProcessingErr> {
         self.refill(state).await?;
         let now_ms = self.peers.context.now_ms();
-        let rests = state.health.rests(now_ms);
+        let blocked = self.peers.context.is_blocked(&self.peer);
+        let rests = blocked || state.health.rests(now_ms);
         self.slot.resting.store(rests, Ordering::Relaxed);
         if !rests && !self.peers.context.gate.is_closed() {
             let most = if state.health.is_doubtful() {
@@ -219,7 +230,8 @@ impl PeerActor {
             }
         }
         let next_ms = if rests { state.health.memory.until_ms } else { state.queue.next_due_ms() };
-        let next_ms = next_ms.filter(|next| *next > now_ms && state.queue.len() > 0);
+        // When a block ends, the actor is told.
+        let next_ms = next_ms.filter(|next| !blocked && *next > now_ms && state.queue.len() > 0);
         self.set_timer(myself, state, next_ms, now_ms);
         Ok(())
     }
@@ -271,7 +283,8 @@ impl PeerActor {
                 state.queue.more = page.len() == window;
                 state.queue.extend(page);
             }
-            if state.health.memory.down_since_ms.is_none() {
+            let is_reached = state.health.memory.down_since_ms.is_none();
+            if is_reached && !self.peers.context.is_blocked(&self.peer) {
                 return Ok(());
             }
             let max_age_ms = i64::try_from(options.max_age.as_millis()).unwrap_or(i64::MAX);

@@ -18,14 +18,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fedsx_kernel::Kernel;
 use fedsx_kernel::log::StoreError;
 use fedsx_kernel::supervision::{self, SupervisorMessage};
+use fedsx_kernel::{Kernel, Problem};
 use futures::FutureExt;
 use ractor::{Actor, ActorRef};
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::discovery::Discovery;
 use crate::ledger::Ledger;
 use crate::service::{DeliveryError, Options};
@@ -61,6 +61,12 @@ impl Context {
         let gate = Arc::new(Semaphore::new(options.sends.max(1)));
         let statements = Statements::default();
         Self { kernel, ledger, discovery, client, supervisor, options, statements, gate }
+    }
+
+    /// Whether this instance has nothing to do with the actor or peer with this id.
+    pub fn is_blocked(&self, id: &str) -> bool {
+        let refused = self.kernel.rules().sender(self.kernel.log().state(), id, None);
+        matches!(refused, Err(refusal) if refusal.problem == Problem::Blocked)
     }
 
     pub fn now_ms(&self) -> i64 {
@@ -99,6 +105,8 @@ pub(crate) struct Slot {
     /// Whether the peer is left alone for now.
     resting: AtomicBool,
     contacted: AtomicBool,
+    /// Whether it was decided anew whom this instance has to do with.
+    released: AtomicBool,
     requests: Mutex<Vec<(Wanted, Answer)>>,
 }
 
@@ -152,6 +160,23 @@ impl Peers {
         }
     }
 
+    /// Tells all peers' actors that it was decided anew whom this instance has to do with.
+    pub fn release(&self) {
+        let peers: Vec<String> = lock(&self.slots).keys().cloned().collect();
+        for peer in peers {
+            self.ask(&peer, |slot| slot.released.store(true, Ordering::SeqCst));
+        }
+    }
+
+    /// Asks a peer for what every server of the Fediverse has, and answers with its status. Where it
+    /// answers, what waits for it is tried.
+    pub async fn probe(&self, peer: &str) -> Result<u16, ClientError> {
+        let url = format!("{peer}/.well-known/nodeinfo");
+        let answer = self.context.client.get(&url, "application/json", None).await?;
+        self.contact(peer);
+        Ok(answer.status.as_u16())
+    }
+
     pub async fn replay(&self, peer: &str, which: Selection) -> Result<u64, DeliveryError> {
         self.request(peer, Wanted::Replay(which)).await
     }
@@ -176,6 +201,10 @@ impl Peers {
         self.ask(peer, |slot| lock(&slot.requests).push((wanted, answer)));
         let answered = receive.await.map_err(|_| DeliveryError::NoAnswer(peer.to_owned()))?;
         Ok(answered?)
+    }
+
+    pub fn is_blocked(&self, peer: &str) -> bool {
+        self.context.is_blocked(peer)
     }
 
     pub fn in_flight(&self, peer: &str) -> usize {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use fedsx_genesis::moderation;
 use fedsx_kernel::address::same_origin;
 use fedsx_kernel::pipeline::inbound::without_hidden;
 use fedsx_kernel::trace::{Span, SpanKind, TRACEPARENT};
@@ -92,6 +93,11 @@ async fn try_once(
         Ok(Err(error)) => return Report::failed(item, local(&error.to_string())),
         Err(error) => return Report::failed(item, local(&error.to_string())),
     };
+    match moderation::is_suspended(context.kernel.log().state(), activity.actor()) {
+        Ok(false) => {}
+        Ok(true) => return Report::failed(item, Outcome::because(Verdict::Held, "suspended")),
+        Err(error) => return Report::failed(item, local(&error.to_string())),
+    }
     let signer = match signer(context, &activity).await {
         Ok(signer) => signer,
         Err(error) => return Report::failed(item, local(&error.to_string())),
@@ -172,6 +178,7 @@ impl Sending<'_> {
     async fn run(&mut self) {
         let share = self.item.shared;
         let mut posted = HashSet::new();
+        let (done, mut blocked) = (self.report.done, 0_u32);
         let mut list = Recipients { start: 0, ids: self.item.recipients.clone(), chunk: 0 };
         while self.report.done < self.item.total {
             let id = match self.recipient(&mut list, self.report.done).await {
@@ -182,6 +189,11 @@ impl Sending<'_> {
                     return;
                 }
             };
+            if self.context.is_blocked(&id) {
+                self.report.done = self.report.done.saturating_add(1);
+                blocked = blocked.saturating_add(1);
+                continue;
+            }
             let document = match self.context.discovery.actor(&id).await {
                 Ok(document) => document,
                 Err(refusal) => {
@@ -216,6 +228,11 @@ impl Sending<'_> {
                     return;
                 }
             }
+        }
+        if blocked > 0 && blocked == self.report.done.saturating_sub(done) {
+            self.report.done = done;
+            self.report.outcome = Outcome::because(Verdict::Held, "whom it is for is blocked here");
+            return;
         }
         if let Some(refused) = &self.report.refused {
             let status = self.report.outcome.status;
@@ -367,6 +384,7 @@ fn undiscovered(refusal: &Refusal) -> Outcome {
             Verdict::PeerFailed { retry_after: None }
         }
         (Problem::UpstreamFailed, Some(_)) => Verdict::Faulted,
+        (Problem::Blocked, _) => Verdict::Held,
         (Problem::UnknownKey | Problem::ForbiddenAddress, _) => Verdict::Parked,
         _ => Verdict::LocalFailure,
     };

@@ -117,7 +117,7 @@ impl Books<'_> {
                 writes.item(self.peer, seq, &item)?;
                 items.push((seq, Some(item.clone())));
             }
-            Verdict::Abandoned => {
+            Verdict::Abandoned | Verdict::Held => {
                 items.push((seq, Some(item.clone())));
                 return Ok(Settled { health, items });
             }

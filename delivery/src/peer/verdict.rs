@@ -31,6 +31,8 @@ pub(super) enum Verdict {
     LocalFailure,
     /// The node shuts down; nothing was tried.
     Abandoned,
+    /// Who operates the instance keeps it here for now; nothing was tried.
+    Held,
 }
 
 impl Verdict {
@@ -99,6 +101,7 @@ pub(super) fn of_error(error: &ClientError) -> Outcome {
         return Outcome { verdict: Verdict::Delivered, status, reason: None };
     }
     let verdict = match error.class() {
+        _ if matches!(error, ClientError::Blocked { .. }) => Verdict::Held,
         FailureClass::PeerDown => Verdict::PeerFailed { retry_after: None },
         FailureClass::Certificate | FailureClass::RefusedHere => Verdict::Parked,
         FailureClass::BadAnswer => Verdict::Faulted,

@@ -94,6 +94,7 @@ impl Delivery {
         });
         let info = |(peer, memory, queued): (String, PeerMemory, u64)| PeerInfo {
             in_flight: self.peers.in_flight(&peer),
+            blocked: self.peers.is_blocked(&peer),
             peer,
             queued,
             backoff_until_ms: memory.until_ms,

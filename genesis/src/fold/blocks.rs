@@ -1,4 +1,5 @@
-//! Blocks by actors of this instance: of an actor, or by the instance actor of a whole origin.
+//! Blocks by actors of this instance, each for itself. Those of the instance actor count for all of
+//! it (`moderation`).
 
 use fedsx_kernel::Order;
 use fedsx_kernel::activity::id_of;
@@ -12,7 +13,7 @@ struct Block {
     lifted: Option<Order>,
 }
 
-/// Whether `actor` blocks `target` (an actor id or an origin).
+/// Whether `actor` blocks `target`.
 pub fn blocks(state: &dyn StateView, actor: &str, target: &str) -> Result<bool, StateError> {
     let block: Option<Block> = state::get_as(state, &key(&["block", actor, target]))?;
     Ok(block.is_some_and(|block| block.blocked > block.lifted))

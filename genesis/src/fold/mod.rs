@@ -25,8 +25,8 @@ pub use positions::{Equivocation, equivocation_count, equivocations};
 pub const GRAPH: &str = "graph";
 
 /// The version of these folds: 2 since definitions can be adopted and withdrawn, 3 since Moves count,
-/// 4 since the state says by a hash what is in force.
-pub const VERSION: u64 = 4;
+/// 4 since the state says by a hash what is in force, 5 since it says which decisions stand.
+pub const VERSION: u64 = 5;
 
 /// Changes the admission state by a record.
 pub fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Result<(), StateError> {
@@ -38,6 +38,7 @@ pub fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Result<(), S
     Registry::ADMISSION.fold(base, state, record)?;
     objects::fold(state, record)?;
     blocks::fold(state, record)?;
+    crate::moderation::fold(base, state, record)?;
     erasures::fold(state, record)?;
     moves::fold(state, record)?;
     subscriptions::fold(state, record)?;

@@ -15,6 +15,7 @@ use crate::actors;
 use crate::definition::AudienceToken;
 use crate::fold::{GRAPH, blocks, owned};
 use crate::graph::Graph;
+use crate::moderation::is_suspended;
 use crate::readers::is_confidential;
 
 /// Everyone (ActivityPub, section 5.6).
@@ -175,7 +176,7 @@ pub(super) fn local_recipients(
     let (mut names, mut seen) = (Vec::new(), HashSet::new());
     let mut add = |id: &str| -> Result<(), StateError> {
         let Some(name) = base.name_of(id).filter(|_| id != author) else { return Ok(()) };
-        let lives = actors::deleted(state, id)? == Some(false);
+        let lives = actors::deleted(state, id)? == Some(false) && !is_suspended(state, id)?;
         if lives && !blocks(state, id, author)? && seen.insert(name.clone()) {
             names.push(name);
         }

@@ -28,6 +28,7 @@ impl GenesisRules {
             author_lives(state, activity)?;
             not_blocked_by_author(state, activity)?;
             super::moving::may_speak(state, activity)?;
+            super::moderating::may_speak(&self.base, state, activity)?;
         } else {
             of_origin(activity)?;
             by_owner(state, activity)?;

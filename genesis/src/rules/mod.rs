@@ -9,6 +9,7 @@ mod definable;
 mod definitions;
 mod expansion;
 mod judge;
+mod moderating;
 mod moving;
 mod objects;
 mod prepare;
@@ -21,7 +22,6 @@ mod trial;
 
 pub use actor_document::account;
 use fedsx_kernel::activity::id_of;
-use fedsx_kernel::address::origin_of;
 use fedsx_kernel::keys::{Algorithm, HistoryError, Key, KeyHistory, Purpose};
 use fedsx_kernel::log::Record;
 use fedsx_kernel::refusal::{Problem, Refusal};
@@ -34,6 +34,7 @@ use crate::actor_keys;
 use crate::actors::{self, is_actor_type};
 use crate::erasure;
 use crate::fold;
+use crate::moderation;
 use crate::readers;
 use crate::registry::Types;
 use crate::schema::Schemas;
@@ -175,6 +176,9 @@ impl Rules for GenesisRules {
         Ok(match actors::deleted(state, &self.base.actor(name))? {
             None => Hosted::Absent,
             Some(true) => Hosted::Deleted,
+            Some(false) if moderation::is_suspended(state, &self.base.actor(name))? => {
+                Hosted::Suspended
+            }
             Some(false) => Hosted::Active,
         })
     }
@@ -185,10 +189,7 @@ impl Rules for GenesisRules {
         actor: &str,
         receiver: Option<&str>,
     ) -> Result<(), Refusal> {
-        let instance = self.instance_actor();
-        let origin = origin_of(actor).unwrap_or_default();
-        let blocked = fold::blocks(state, &instance, actor)?
-            || fold::blocks(state, &instance, &origin)?
+        let blocked = moderation::standing(&self.base, state, actor)?.blocked
             || match receiver {
                 Some(receiver) => fold::blocks(state, receiver, actor)?,
                 None => false,

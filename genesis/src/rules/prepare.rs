@@ -10,12 +10,14 @@ use serde_json::{Map, Value, json};
 
 use super::actor_document::Updated;
 use super::{
-    actor_document, audience, definitions, moving, objects, references, reports, subscriptions,
+    actor_document, audience, definitions, moderating, moving, objects, references, reports,
+    subscriptions,
 };
 use crate::actors::{self, is_actor_type};
 use crate::definition::{Definition, Kind, RefersTo};
 use crate::erasure::ERASE;
 use crate::fold::owned;
+use crate::moderation::MODERATE;
 use crate::registry::Types;
 
 /// Members that only the server gives.
@@ -123,6 +125,12 @@ impl Draft {
         kind: &str,
         refers_to: RefersTo,
     ) -> Result<(), Refusal> {
+        if matches!(kind, "Block" | MODERATE)
+            && let Some(terms) = moderating::prepare(with, kind, &mut self.content)?
+        {
+            self.context(terms);
+            return Ok(());
+        }
         match kind {
             "Create" => return self.create(types, with),
             "Update" => return self.update(with),
@@ -294,9 +302,12 @@ impl Draft {
         }
         self.barrier |= definitions::undo(with, &undone)?;
         self.content.insert("object".into(), references::embedded(&undone));
-        if undone.kind() == "Block" {
-            // Whom a Block was not told, the end of it is not told either.
+        if matches!(undone.kind(), "Block" | MODERATE) {
+            // Whom a decision was not told, the end of it is not told either.
             self.unless_addressed(|name| undone.get(name).cloned());
+            if moderating::is_by_moderator(with) {
+                self.context(moderating::terms());
+            }
         }
         Ok(())
     }

@@ -79,6 +79,23 @@ pub(crate) async fn peers(State(app): State<App>, uri: Uri, headers: HeaderMap) 
     Ok(answer(&json!({ "items": peers, "next": next })))
 }
 
+/// Asks a peer whether it is there, and tries what waits for it where it is.
+pub(crate) async fn probe(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Answer {
+    allowed(&app, &headers)?;
+    let query = parameters(&uri);
+    let peer = first(&query, "peer").and_then(fedsx_kernel::origin_of).ok_or_else(|| {
+        Refusal::new(Problem::InvalidParameter, "peer: the origin of a peer")
+            .with("parameter", "peer")
+    })?;
+    let probed = app.parts.delivery.probe(&peer).await;
+    let (status, error) = match &probed {
+        Ok(status) => (Some(*status), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let reached = probed.is_ok();
+    Ok(answer(&json!({ "peer": peer, "reached": reached, "status": status, "error": error })))
+}
+
 /// Two statements of one author under one number, as they were received here.
 pub(crate) async fn equivocations(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Answer {
     allowed(&app, &headers)?;

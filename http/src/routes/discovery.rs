@@ -32,7 +32,8 @@ impl Directory for Accounts<'_> {
         let Some(name): Option<ActorName> = name else { return Ok(None) };
         let state = self.0.kernel().log().state();
         let hosted = self.0.kernel().rules().hosted(state, &name);
-        if hosted.map_err(|e| DirectoryError::from(e.to_string()))? != Hosted::Active {
+        let hosted = hosted.map_err(|e| DirectoryError::from(e.to_string()))?;
+        if !matches!(hosted, Hosted::Active | Hosted::Suspended) {
             return Ok(None);
         }
         let actor_url = base.actor(&name);

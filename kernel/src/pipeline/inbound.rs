@@ -208,6 +208,9 @@ fn receiver_id(shared: &Shared, receivers: &Receivers) -> Result<Option<String>,
         Hosted::Active => Ok(Some(shared.options.base.actor(name))),
         Hosted::Absent => Err(Refusal::new(Problem::UnknownActor, format!("there is no {name}"))),
         Hosted::Deleted => Err(Refusal::new(Problem::ActorGone, format!("{name} was deleted"))),
+        Hosted::Suspended => {
+            Err(Refusal::new(Problem::ActorSuspended, format!("{name} is suspended")))
+        }
     }
 }
 

@@ -1,0 +1,44 @@
+//! The admission fold: which decisions stand.
+
+use fedsx_kernel::Base;
+use fedsx_kernel::log::{Record, Stream};
+use fedsx_kernel::state::{State, StateError};
+use serde_json::Value;
+
+use super::record::{self, MODERATION_NOTED, Note, Stands};
+use super::{decided, moderator, undone};
+
+/// Changes the state by a record: a decision of the instance actor, or the Undo of one.
+pub(crate) fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Result<(), StateError> {
+    let activity = &record.activity;
+    match &record.entry.stream {
+        Stream::Local if activity.kind() == MODERATION_NOTED => return noted(state, record),
+        Stream::Outbox(_) if activity.actor() == moderator(base) => {}
+        _ => return Ok(()),
+    }
+    if let Some((id, decision)) = undone(activity) {
+        let mut row = record::row(state, &decision.subject)?;
+        if let Some(standing) = row.get_mut(&decision.action) {
+            standing.retain(|one| one.id != id);
+            if standing.is_empty() {
+                row.remove(&decision.action);
+            }
+        }
+        return record::put(state, &decision.subject, &row);
+    }
+    let Some(decision) = decided(activity) else { return Ok(()) };
+    let mut row = record::row(state, &decision.subject)?;
+    row.entry(decision.action).or_default().push(Stands {
+        cid: activity.cid().to_string(),
+        id: activity.id().to_owned(),
+        source: activity.get("source").and_then(Value::as_str).map(str::to_owned),
+    });
+    record::put(state, &decision.subject, &row)
+}
+
+fn noted(state: &mut dyn State, record: &Record) -> Result<(), StateError> {
+    let Some(object) = record.activity.object() else { return Ok(()) };
+    let Some(cid) = object.get("cid").and_then(Value::as_str) else { return Ok(()) };
+    let note: Note = serde_json::from_value(object.clone()).unwrap_or_default();
+    record::put_note(state, cid, &note)
+}
