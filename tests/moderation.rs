@@ -233,7 +233,7 @@ fn decisions_are_nobody_elses_business_unless_they_are_made_public() {
         token.post("/activity", &request).refused(422, slug, &request.to_string());
     }
     operator.fails(&["moderation", "block", "not a domain"], "invalid-parameter");
-    operator.fails(&["moderation", "block", "localhost"], "covers this instance itself");
+    operator.fails(&["moderation", "block", "localhost"], "this instance itself");
     assert!(peer.posted().iter().all(|post| post.body["type"] != "Block"), "nobody is told");
 }
 

@@ -11,6 +11,7 @@ use thiserror::Error;
 use crate::actors;
 use crate::fold::{GRAPH, blocks};
 use crate::graph::{Graph, Relation};
+use crate::moderation;
 use crate::rules::is_public;
 
 /// Why it cannot be told who may read.
@@ -60,6 +61,12 @@ pub fn may_read(
 ) -> Result<bool, ReaderError> {
     let activity = &record.activity;
     if record.entry.stream == Stream::Local {
+        return Ok(false);
+    }
+    // What a blocked or suspended actor said is shown to nobody else.
+    if reader != Some(activity.actor())
+        && moderation::standing(base, state, activity.actor())?.is_hidden()
+    {
         return Ok(false);
     }
     if is_for_anyone(activity) {

@@ -1,6 +1,8 @@
 //! What a caller is shown of an activity; who may see it is decided in `genesis::readers`.
 
-use fedsx_genesis::{erasure, readers};
+use fedsx_genesis::fold::GRAPH;
+use fedsx_genesis::graph::{Graph, Relation};
+use fedsx_genesis::{erasure, moderation, readers};
 use fedsx_kernel::log::Record;
 use fedsx_kernel::pipeline::inbound::without_hidden;
 use fedsx_kernel::refusal::Refusal;
@@ -12,6 +14,17 @@ use crate::app::App;
 pub(crate) fn may_see(app: &App, reader: Option<&str>, record: &Record) -> Result<bool, Refusal> {
     let log = app.kernel().log();
     Ok(readers::may_read(app.base(), log.state(), log, reader, record)?)
+}
+
+/// Whether a record of an actor's inbox is shown to it: not what the instance hides, nor what those
+/// said whom it silences and the actor does not follow.
+pub(crate) fn is_in_inbox(app: &App, reader: &str, record: &Record) -> Result<bool, Refusal> {
+    let (state, author) = (app.kernel().log().state(), record.activity.actor());
+    let standing = moderation::standing(app.base(), state, author)?;
+    if standing.is_hidden() || !standing.silenced {
+        return Ok(!standing.is_hidden() || author == reader);
+    }
+    Ok(Graph::new(GRAPH).relation(state, reader, author)? == Relation::Accepted)
 }
 
 /// Whether the definition that comes from this activity, or from no activity, may be listed to

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::error::FoldError;
 use crate::reader::{Reader, Shown};
 use crate::render::Bodies;
+use crate::shield::Speaker;
 
 /// What a fold may know beside state and record. It is the same over the life of a log.
 #[derive(Clone, Debug)]
@@ -85,6 +86,11 @@ pub trait Fold: Send + Sync + 'static {
     fn shown_to(&self, key: &[String], value: &Value, reader: &Reader) -> Shown {
         let _ = (key, value, reader);
         Shown::Whole
+    }
+    /// Whose words a rendered row shows, which moderation may hide.
+    fn speaker(&self, key: &[String], value: &Value) -> Speaker {
+        let _ = key;
+        Speaker::of(value)
     }
     /// Whether the state of an older version may be served until that of this one is built. Not
     /// where [`Fold::shown_to`] could not tell from it what is private.

@@ -25,6 +25,7 @@ pub mod query;
 mod reader;
 mod render;
 pub mod set_aside;
+pub mod shield;
 mod source;
 mod step;
 mod table_state;

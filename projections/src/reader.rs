@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::digest::store_error;
 use crate::fold::{Fold, Visibility};
 use crate::render::{Rendered, UpTo};
+use crate::shield::Shield;
 
 /// Who reads a projection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,6 +75,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) base: &'a Base,
     pub(crate) log: &'a Log,
     pub(crate) reader: &'a Reader,
+    pub(crate) shield: Shield<'a>,
 }
 
 impl Judge<'_> {
@@ -102,12 +104,16 @@ impl Judge<'_> {
         if self.is_foreign(key) {
             return Ok(None);
         }
-        Ok(match self.fold.shown_to(key, &value, self.reader) {
+        let shown = match self.fold.shown_to(key, &value, self.reader) {
             Shown::Whole => Some(value),
             Shown::Part(part) => Some(part),
             Shown::ToAudienceOf(cid) => self.may_see(&cid)?.then_some(value),
             Shown::Hidden => None,
-        })
+        };
+        match shown {
+            Some(value) => self.shield.leaves(self.fold, key, value),
+            None => Ok(None),
+        }
     }
 
     /// Whether the row is of the private state of another than the reader.

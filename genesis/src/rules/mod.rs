@@ -85,6 +85,9 @@ impl Rules for GenesisRules {
         actor: &str,
         request: &Map<String, Value>,
     ) -> Result<Vec<KeyWish>, Refusal> {
+        if moderation::is_suspended(state, actor)? {
+            return Err(moderating::suspended(actor));
+        }
         let object = request.get("object");
         let bare = Value::Object(request.clone());
         let creates = match request.get("type").and_then(Value::as_str) {

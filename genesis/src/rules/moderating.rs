@@ -1,10 +1,10 @@
 //! Decisions of the instance actor, before they are published.
 
-use fedsx_kernel::Activity;
 use fedsx_kernel::activity::id_of;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::rules::Preparing;
 use fedsx_kernel::state::StateView;
+use fedsx_kernel::{Activity, Base};
 use serde_json::{Map, Value, json};
 
 use super::references;
@@ -42,7 +42,7 @@ pub(super) fn prepare(
     }
     let invalid = |detail: String| Refusal::new(Problem::InvalidActivity, detail);
     let subject: Subject = match references::actor_id(with, named) {
-        id if with.base.is_local(&id) => Subject::Actor(id),
+        id if with.base.name_of(&id).is_some() => Subject::Actor(id),
         text => text.parse().map_err(|e| invalid(format!("object: {e}")))?,
     };
     let action = match content.get("action") {
@@ -78,7 +78,7 @@ fn fits(with: &Preparing<'_>, action: Action, subject: &Subject) -> Result<(), S
     let is_own = with.base.is_local(&object);
     let is_moderator = object == with.actor;
     match (action, subject) {
-        (Action::AllowList, _) if is_own => Ok(()),
+        (Action::AllowList, about) if is_itself(with.base, about) => Ok(()),
         (Action::AllowList, _) => Err("the list of who is allowed is that of this instance".into()),
         (_, Subject::Domain { .. }) if subject.covers(with.base.as_str()) => {
             Err(format!("{subject} is, or covers, this instance itself"))
@@ -94,16 +94,25 @@ fn fits(with: &Preparing<'_>, action: Action, subject: &Subject) -> Result<(), S
     }
 }
 
+/// Whether this is the instance itself, and nothing more.
+fn is_itself(base: &Base, subject: &Subject) -> bool {
+    base.as_str().parse().is_ok_and(|itself: Subject| itself == *subject)
+}
+
+/// What a suspended actor is refused with.
+pub(super) fn suspended(actor: &str) -> Refusal {
+    Refusal::new(Problem::ActorSuspended, format!("{actor} is suspended"))
+}
+
 /// A suspended actor says nothing, and nobody here follows whom the instance blocks.
 pub(super) fn may_speak(
-    base: &fedsx_kernel::Base,
+    base: &Base,
     state: &dyn StateView,
     activity: &Activity,
 ) -> Result<(), Refusal> {
     let author = activity.actor();
     if moderation::is_suspended(state, author)? {
-        let detail = format!("{author} is suspended");
-        return Err(Refusal::new(Problem::ActorSuspended, detail));
+        return Err(suspended(author));
     }
     if activity.kind() == "Follow"
         && let Some(followed) = activity.object_id()

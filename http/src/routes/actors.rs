@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, Method, Uri};
 use fedsx_genesis::actors::{self, ActorState};
 use fedsx_genesis::fold::GRAPH;
 use fedsx_genesis::graph::Graph;
+use fedsx_genesis::moderation;
 use fedsx_genesis::rules::{account, actor_contexts, key_contexts};
 use fedsx_kernel::ActorName;
 use fedsx_kernel::refusal::{Problem, Refusal};
@@ -24,8 +25,33 @@ pub(crate) fn name(text: &str) -> Result<ActorName, Refusal> {
     text.parse().map_err(|_| Refusal::new(Problem::UnknownActor, "there is no such actor"))
 }
 
-/// The state of an actor that lives here.
+/// The state of an actor that lives here and is not suspended.
 pub(crate) fn hosted(app: &App, name: &ActorName) -> Result<ActorState, Refusal> {
+    let actor = resident(app, name)?;
+    if is_suspended(app, name)? {
+        return Err(Refusal::new(Problem::ActorSuspended, format!("{name} is suspended")));
+    }
+    Ok(actor)
+}
+
+/// The same for this caller: who is suspended still reads what is its own.
+pub(crate) fn hosted_for(
+    app: &App,
+    name: &ActorName,
+    caller: &Caller,
+) -> Result<ActorState, Refusal> {
+    match authorize(caller.grant(), Request::Read(name)) {
+        Ok(()) => resident(app, name),
+        Err(_) => hosted(app, name),
+    }
+}
+
+fn is_suspended(app: &App, name: &ActorName) -> Result<bool, Refusal> {
+    Ok(moderation::is_suspended(app.kernel().log().state(), &app.base().actor(name))?)
+}
+
+/// The state of an actor that lives here, suspended or not.
+pub(crate) fn resident(app: &App, name: &ActorName) -> Result<ActorState, Refusal> {
     let state = app.kernel().log().state();
     match actors::actor(state, &app.base().actor(name))? {
         None => Err(Refusal::new(Problem::UnknownActor, format!("there is no {name}"))),
@@ -60,10 +86,17 @@ pub(crate) async fn document(
 ) -> Answer {
     let form = negotiate::choose(&headers, &[Form::Activity, Form::Html])?;
     let name = name(&text)?;
-    let actor = hosted(&app, &name)?;
+    let actor = resident(&app, &name)?;
     let mut document = actor.document;
+    let suspended = is_suspended(&app, &name)?;
+    if suspended && let Some(members) = document.as_object_mut() {
+        // Its signatures can still be checked; what it says of itself is not shown.
+        members.retain(|member, _| OPEN.contains(&member.as_str()));
+        members.insert("suspended".into(), true.into());
+    }
     // The instance actor signs our requests: whoever checks that must be able to read it.
-    let guarded = app.parts.options.authorized_fetch && name != app.kernel().options().instance;
+    let guarded =
+        !suspended && app.parts.options.authorized_fetch && name != app.kernel().options().instance;
     if guarded
         && matches!(caller::of_open_read(&app, &method, &uri, &headers).await?, Caller::Anyone)
         && let Some(members) = document.as_object_mut()
@@ -135,7 +168,7 @@ async fn listing(
 ) -> Answer {
     let name = name(text)?;
     let caller = caller::of_read(app, method, uri, headers).await?;
-    hosted(app, &name)?;
+    hosted_for(app, &name, &caller)?;
     let query = parameters(uri);
     let (id, actor) = (app.base().of_actor(&name, what), app.base().actor(&name));
     let own = authorize(caller.grant(), Request::Read(&name)).is_ok();

@@ -141,7 +141,7 @@ pub(crate) async fn likes_of(
 ) -> Answer {
     let name = super::actors::name(&name)?;
     let caller = caller::of_read(&app, &method, &uri, &headers).await?;
-    super::actors::hosted(&app, &name)?;
+    super::actors::hosted_for(&app, &name, &caller)?;
     let actor = app.base().actor(&name);
     let id = liked(&actor);
     listed(&app, &caller, &uri, &id, of_actor(&actor, &id)).await
@@ -157,7 +157,7 @@ pub(crate) async fn featured_by(
 ) -> Answer {
     let name = super::actors::name(&name)?;
     let caller = caller::of_read(&app, &method, &uri, &headers).await?;
-    super::actors::hosted(&app, &name)?;
+    super::actors::hosted_for(&app, &name, &caller)?;
     let actor = app.base().actor(&name);
     let id = featured(&actor);
     let statements = of_actor(&actor, &id);

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use super::{Answer, first, parameter, parameters};
 use crate::app::App;
 use crate::collection::{self, MAX_PAGE, PAGE};
-use crate::{body, caller, metrics, negotiate};
+use crate::{body, caller, metrics, negotiate, visibility};
 
 /// Requests to other servers that one delivery may cause, redirects and pages included.
 const FETCHES: u32 = 20;
@@ -150,7 +150,7 @@ pub(crate) async fn read(
 ) -> Answer {
     let name = super::actors::name(&name)?;
     authorize(caller::token(&app, &headers)?.as_ref(), Request::Read(&name))?;
-    super::actors::hosted(&app, &name)?;
+    super::actors::resident(&app, &name)?;
     let query = parameters(&uri);
     let stream = Stream::Inbox(name.clone());
     let id = app.base().of_actor(&name, "inbox");
@@ -163,8 +163,19 @@ pub(crate) async fn read(
     let before = parameter::<u64>("before", first(&query, "before"))?.unwrap_or(total).min(total);
     let from = before.saturating_sub(limit as u64);
     let count = usize::try_from(before - from).unwrap_or(MAX_PAGE);
-    let records = app.read(move |app| Ok(app.kernel().log().stream(&stream, from, count)?)).await?;
-    let items: Vec<Value> = records.iter().rev().map(crate::visibility::shown).collect();
+    let reader = app.base().actor(&name);
+    let records = app
+        .read(move |app| {
+            let mut records = Vec::new();
+            for record in app.kernel().log().stream(&stream, from, count)? {
+                if visibility::is_in_inbox(app, &reader, &record)? {
+                    records.push(record);
+                }
+            }
+            Ok(records)
+        })
+        .await?;
+    let items: Vec<Value> = records.iter().rev().map(visibility::shown).collect();
     let next =
         (from > 0).then(|| ("next", json!(format!("{id}?page=true&before={from}&limit={limit}"))));
     let page = collection::page(&id, uri.query().unwrap_or("page=true"), items, next);

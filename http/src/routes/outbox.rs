@@ -31,7 +31,7 @@ pub(crate) async fn read(
 ) -> Answer {
     let name = super::actors::name(&name)?;
     let caller = caller::of_read(&app, &method, &uri, &headers).await?;
-    super::actors::hosted(&app, &name)?;
+    super::actors::hosted_for(&app, &name, &caller)?;
     let query = parameters(&uri);
     let id = app.base().of_actor(&name, "outbox");
     let stream = Stream::Outbox(name.clone());

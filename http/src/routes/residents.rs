@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use fedsx_genesis::actors::{self, is_actor_type};
+use fedsx_genesis::moderation;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::{ActorName, Publish};
 use serde::Deserialize;
@@ -75,20 +76,23 @@ pub(crate) async fn list(State(app): State<App>, uri: Uri, headers: HeaderMap) -
             let state = app.kernel().log().state();
             let found = actors::hosted(state, app.base(), after.as_ref(), limit)?;
             let next = found.last().filter(|_| found.len() == limit).map(|(name, _)| name.clone());
-            let items: Vec<Value> = found
-                .iter()
-                .map(|(name, actor)| {
-                    let member = |member: &str| actor.document.get(member);
-                    json!({
+            let mut items = Vec::new();
+            for (name, actor) in &found {
+                let member = |member: &str| actor.document.get(member);
+                let suspended = moderation::is_suspended(state, &app.base().actor(name))?;
+                items.push(json!({
                         "actor": name,
                         "id": app.base().actor(name),
                         "type": member("type"),
                         "name": member("name"),
                         "created": member("published"),
-                        "state": if actor.deleted { "deleted" } else { "active" },
-                    })
-                })
-                .collect();
+                    "state": match (actor.deleted, suspended) {
+                        (true, _) => "deleted",
+                        (false, true) => "suspended",
+                        (false, false) => "active",
+                    },
+                }));
+            }
             Ok(json!({ "items": items, "next": next }))
         })
         .await?;

@@ -12,6 +12,7 @@ use crate::error::QueryError;
 use crate::query::{self, Item, Next, Page, Query};
 use crate::reader::{Judge, Reader};
 use crate::render::{Rendered, UpTo};
+use crate::shield::Shield;
 use crate::table_state::Rows;
 
 /// How often a page is read anew when a rebuild ends while it is read.
@@ -111,7 +112,9 @@ impl Projections {
     }
 
     pub(super) fn judge<'a>(&'a self, shared: &'a Shared, reader: &'a Reader) -> Judge<'a> {
-        Judge { fold: &*shared.fold, base: &self.0.context.base, log: &self.0.log, reader }
+        let (base, log) = (&self.0.context.base, &self.0.log);
+        let shield = Shield::new(base, log, reader);
+        Judge { fold: &*shared.fold, base, log, reader, shield }
     }
 
     /// The query with the key in place of a cursor that only names it.

@@ -18,6 +18,7 @@ use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
 use crate::reader::{Reader, Shown};
 use crate::render::Bodies;
+use crate::shield::Speaker;
 
 /// Keys `[actor id]` with `{id, type, preferredUsername, name, summary, url, icon, ..., movedTo,
 /// manuallyApprovesFollowers, deleted, keys, counts: {published, notes}, order}`. Of an actor
@@ -154,6 +155,10 @@ impl Fold for ActorState {
         let mut shown = actor.clone();
         shown.remove(MOVED_PRIVATELY);
         Shown::Part(Value::Object(shown))
+    }
+
+    fn speaker(&self, key: &[String], _: &Value) -> Speaker {
+        key.first().map_or(Speaker::Nobody, |actor| Speaker::Profile(actor.clone()))
     }
 
     fn fold(

@@ -11,6 +11,7 @@ use crate::display;
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
 use crate::render::Bodies;
+use crate::shield::Speaker;
 
 /// Keys `[actor id]` with `{id, document, inbox, sharedInbox, fetched_ms, keys}`, or
 /// `{id, deleted}`. `fetched_ms` is missing where an actor is known by its own statements only.
@@ -48,6 +49,10 @@ impl Fold for PeerActors {
             Value::Object(actor) => Value::Object(display::document(&actor)),
             other => other,
         }))
+    }
+
+    fn speaker(&self, key: &[String], _: &Value) -> Speaker {
+        key.first().map_or(Speaker::Nobody, |actor| Speaker::Profile(actor.clone()))
     }
 
     fn fold(
