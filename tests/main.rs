@@ -54,6 +54,7 @@ mod lemmy;
 mod limits;
 mod merkle;
 mod moderation;
+mod moderation_lists;
 mod moderation_shown;
 mod moves;
 mod nx_kernel_multi;

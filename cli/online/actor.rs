@@ -104,11 +104,10 @@ pub fn run(args: &ActorArgs) -> Result<ExitCode> {
         }
         ActorCommand::Suspend { name: of, reason } => {
             let how = How { reason: reason.clone(), ..How::default() };
-            moderation::said(&api, json, "suspend", Some(&id(&api, of)?), &how)?;
+            moderation::said(&api, json, "suspend", Some(name(of)?), &how)?;
         }
         ActorCommand::Unsuspend { name: of, reason } => {
-            let id = id(&api, of)?;
-            moderation::undo(&api, json, &id, Some("suspend"), reason.as_deref())?;
+            moderation::undo(&api, json, name(of)?, Some("suspend"), reason.as_deref())?;
         }
         ActorCommand::Show { name: of } => {
             let document = api.get(&format!("/actors/{}", name(of)?))?;
@@ -120,10 +119,4 @@ pub fn run(args: &ActorArgs) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The id of an actor of the instance.
-fn id(api: &Api, of: &str) -> Result<String> {
-    let document = api.get(&format!("/actors/{}", name(of)?))?;
-    Ok(text(&document, "/id"))
 }

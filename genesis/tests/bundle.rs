@@ -92,7 +92,7 @@ fn it_holds_what_an_instance_starts_with() {
     };
     expect(
         Kind::ActivityTypes,
-        "Create Update Delete Follow Accept Reject Undo Block Like Move Add Remove Flag EmojiReact
+        "Create Update Delete Follow Accept Reject Undo Block Moderate Like Move Add Remove Flag EmojiReact
          Subscribe DefineActivity DefineObject DefineValidator DefineProjection DefineAudience
          DefineSubscription DefineTrigger DefineType SubtypeOf DecideSetAside",
     );

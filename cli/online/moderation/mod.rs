@@ -1,10 +1,14 @@
 //! `fedsx moderation`.
 
+mod others;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
+
+pub use others::{BlocklistCommand, ListArgs, ReportCommand};
 
 use super::peer::all;
 use super::{OnlineArgs, items, print_table, quoted, text};
@@ -98,6 +102,18 @@ pub enum ModerationCommand {
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: u32,
     },
+    /// Look after block lists of others: follow, review, adopt and retract them.
+    Lists {
+        /// What to do.
+        #[command(subcommand)]
+        command: BlocklistCommand,
+    },
+    /// Look after what was reported.
+    Reports {
+        /// What to do.
+        #[command(subcommand)]
+        command: ReportCommand,
+    },
     /// Show what a decision would have hit in the log.
     Simulate {
         /// A domain or actor (for a block), or KIND:OBJECT such as silence:social.example; the kind
@@ -153,6 +169,8 @@ pub fn run(args: &ModerationArgs) -> Result<ExitCode> {
                 print_table(&columns, items(&page));
             }
         }
+        ModerationCommand::Lists { command } => others::blocklist(&api, json, command)?,
+        ModerationCommand::Reports { command } => others::report(&api, json, command)?,
         ModerationCommand::Simulate { rule } => simulate(&api, json, rule)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -46,7 +46,7 @@ impl Verdict {
             Self::Faulted => "retried",
             Self::PeerFailed { .. } => "peer-failed",
             Self::LocalFailure => "failed-here",
-            Self::Abandoned => return None,
+            Self::Abandoned | Self::Held => return None,
         })
     }
 }

@@ -6,7 +6,7 @@ use fedsx_kernel::state::{State, StateError};
 use serde_json::Value;
 
 use super::record::{self, MODERATION_NOTED, Note, Stands};
-use super::{decided, moderator, undone};
+use super::{decided, moderator, report, undone};
 
 /// Changes the state by a record: a decision of the instance actor, or the Undo of one.
 pub(crate) fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Result<(), StateError> {
@@ -16,6 +16,7 @@ pub(crate) fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Resul
         Stream::Outbox(_) if activity.actor() == moderator(base) => {}
         _ => return Ok(()),
     }
+    report::fold(state, record)?;
     if let Some((id, decision)) = undone(activity) {
         let mut row = record::row(state, &decision.subject)?;
         if let Some(standing) = row.get_mut(&decision.action) {

@@ -8,12 +8,15 @@
 //! | key | value |
 //! |---|---|
 //! | `moderated`, subject | the decisions about it that stand, by action |
+//! | `report-resolved`, id | by what the report was dealt with |
 //! | `moderation-note`, CID | who decided this and why, where the activity is for everyone |
 
+pub mod blocklist;
 mod configured;
 mod decision;
 mod fold;
 mod record;
+pub mod report;
 pub mod simulation;
 mod standing;
 mod subject;

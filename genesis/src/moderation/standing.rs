@@ -95,6 +95,9 @@ mod tests {
 
     const BOB: &str = "https://a.evil.example:8443/bob";
 
+    /// Decisions, each an action and a subject.
+    type Decisions = &'static [(Action, &'static str)];
+
     /// What stands after these decisions, each an action and a subject.
     fn after(decisions: &[(Action, &str)], id: &str) -> Standing {
         let base: Base = "https://here.example".parse().unwrap();
@@ -114,7 +117,7 @@ mod tests {
     fn access_is_decided_as_the_table_says() {
         use Action::{Allow, AllowList, Block, Silence};
         let us = "https://here.example";
-        let rows: [(&str, &[(Action, &str)], bool); 12] = [
+        let rows: [(&str, Decisions, bool); 12] = [
             ("1 nothing stands", &[], false),
             ("2 a block of the actor", &[(Block, BOB)], true),
             ("2 over an allow of its domain", &[(Block, BOB), (Allow, "a.evil.example")], true),

@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::references;
 use crate::actors;
-use crate::moderation::{self, Action, Subject};
+use crate::moderation::{self, Action, Subject, report};
+use crate::readers::is_confidential;
 
 /// What the members of a decision mean.
 pub(super) fn terms() -> Value {
@@ -41,6 +42,17 @@ pub(super) fn prepare(
         return Ok(None);
     }
     let invalid = |detail: String| Refusal::new(Problem::InvalidActivity, detail);
+    let resolves = content.get("action").and_then(Value::as_str) == Some(report::RESOLVE);
+    if resolves && kind == moderation::MODERATE {
+        let held = with.log.by_id(named)?;
+        return match held.filter(|activity| is_confidential(activity)) {
+            Some(_) => Ok(Some(terms())),
+            None => {
+                let detail = format!("object: there is no report {named} here");
+                Err(Refusal::new(Problem::UnknownReference, detail))
+            }
+        };
+    }
     let subject: Subject = match references::actor_id(with, named) {
         id if with.base.name_of(&id).is_some() => Subject::Actor(id),
         text => text.parse().map_err(|e| invalid(format!("object: {e}")))?,

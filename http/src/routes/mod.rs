@@ -84,7 +84,16 @@ table! {
     "/admin/moderation/history" => get(moderation::history);
     "/admin/moderation/simulate" => get(moderation::simulate);
     "/admin/triggers" => get(triggers::list);
-    "/admin/reports" => get(operate::reports);
+    "/admin/reports" => get(moderation::reports::list);
+    "/admin/reports/{cid}/resolve" => post(moderation::reports::resolve);
+    "/admin/reports/{cid}/reopen" => post(moderation::reports::reopen);
+    "/admin/reports/{cid}/forward" => post(moderation::reports::forward);
+    "/admin/moderation/lists" => get(moderation::lists::sources);
+    "/admin/moderation/lists/subscribe" => post(moderation::lists::subscribe);
+    "/admin/moderation/lists/unsubscribe" => post(moderation::lists::unsubscribe);
+    "/admin/moderation/lists/review" => post(moderation::lists::review);
+    "/admin/moderation/lists/adopt" => post(moderation::lists::adopt);
+    "/admin/moderation/lists/retract" => post(moderation::lists::retract_all);
     "/admin/actors" => get(residents::list).post(residents::create);
     "/token" => get(tokens::own);
     "/tokens" => get(own_tokens::list);

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use fedsx_kernel::Publish;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_projections::set_aside::{MAX_REASON_CHARS, Status};
-use fedsx_projections::{Info, Query, Reader, SetAside, Verdict};
+use fedsx_projections::{Info, SetAside, Verdict};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -44,25 +44,6 @@ pub(crate) async fn projections(State(app): State<App>, uri: Uri, headers: Heade
         items.push(Value::Object(item));
     }
     answer(StatusCode::OK, &json!({ "items": items }))
-}
-
-/// What was reported, newest first.
-pub(crate) async fn reports(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Answer {
-    allowed(&app, &headers)?;
-    let query = parameters(&uri);
-    let wanted = Query {
-        key_prefix: None,
-        after: first(&query, "after").map(str::to_owned),
-        limit: parameter("limit", first(&query, "limit"))?.unwrap_or(100),
-        newest_first: true,
-    };
-    let page = app
-        .read(move |app| {
-            Ok(app.parts.projections.query("reports", &wanted, &Reader::Admin(None))?)
-        })
-        .await?;
-    let items: Vec<Value> = page.items.into_iter().map(|item| item.value).collect();
-    answer(StatusCode::OK, &json!({ "items": items, "next": page.next }))
 }
 
 /// Begins to build a projection anew beside the served state, which it then replaces.

@@ -44,7 +44,7 @@ fn describe(app: &App, shown: &mut Map<String, Value>, decision: &Decision) {
 }
 
 /// Who said it, when and why.
-fn statement(app: &App, activity: &Activity) -> Result<Map<String, Value>, Refusal> {
+pub(super) fn statement(app: &App, activity: &Activity) -> Result<Map<String, Value>, Refusal> {
     let text = |name: &str| activity.get(name).and_then(Value::as_str).map(str::to_owned);
     let kept = moderation::note(app.kernel().log().state(), activity.cid())?;
     let inside = Note { by: text("attributedTo"), token: text("token"), reason: text("reason") };
@@ -106,7 +106,7 @@ pub(crate) async fn history(State(app): State<App>, uri: Uri, headers: HeaderMap
     let limit = limit(&query)?;
     let before = parameter::<u64>("before", first(&query, "before"))?;
     let about = match first(&query, "object") {
-        Some(text) => Some(subject(&app, text)?),
+        Some(text) => Some(subject(&app, None, text)?),
         None => None,
     };
     let page = app

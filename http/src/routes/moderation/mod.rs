@@ -6,6 +6,8 @@
 //! beside it, which no route serves but these.
 
 mod history;
+pub(super) mod lists;
+pub(super) mod reports;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -83,15 +85,16 @@ pub(super) fn noted(app: &App, grant: &Grant, reason: Option<String>) -> Result<
     Ok(Note { by: Some(by), token: Some(token), reason })
 }
 
-/// A domain or actor as a person names it.
-pub(super) fn subject(app: &App, text: &str) -> Result<Subject, Refusal> {
-    // A name without a dot is that of an actor here; `localhost` is both, and means the domain.
-    if let Ok(name) = text.parse()
-        && !text.contains('.')
-        && fedsx_genesis::actors::deleted(app.kernel().log().state(), &app.base().actor(&name))?
-            .is_some()
-    {
-        return Ok(Subject::Actor(app.base().actor(&name)));
+/// A domain or actor as a person names it, for what `action` is about.
+pub(super) fn subject(app: &App, action: Option<Action>, text: &str) -> Result<Subject, Refusal> {
+    // `localhost` may be the name of an actor here, and a domain. Only actors here are suspended.
+    if let Ok(name) = text.parse() {
+        let id = app.base().actor(&name);
+        let is_actor = !text.contains('.')
+            && fedsx_genesis::actors::deleted(app.kernel().log().state(), &id)?.is_some();
+        if is_actor || action == Some(Action::Suspend) {
+            return Ok(Subject::Actor(id));
+        }
     }
     text.parse().map_err(|e| invalid("object", e))
 }
@@ -153,7 +156,8 @@ pub(crate) async fn decide(State(app): State<App>, headers: HeaderMap, body: Bod
         (None, Action::AllowList) => app.base().to_string(),
         (None, _) => return Err(invalid("object", "a domain or an actor").into()),
     };
-    let decision = Decision { action: wish.action, subject: subject(&app, &named)? };
+    let decision =
+        Decision { action: wish.action, subject: subject(&app, Some(wish.action), &named)? };
     let note = noted(&app, &grant, wish.reason)?;
     if let Some(held) = own(&app, &decision)? {
         return answer(StatusCode::OK, &history::decision(&app, &decision, &held)?);
@@ -224,9 +228,9 @@ fn matching(app: &App, wish: &Retraction) -> Result<Vec<String>, Refusal> {
             };
             held.as_deref().and_then(moderation::decided).map(|decided| decided.subject)
         }
-        (None, Some(object)) => Some(subject(app, object)?),
+        (None, Some(object)) => Some(subject(app, wish.action, object)?),
         (None, None) if wish.action == Some(Action::AllowList) => {
-            Some(subject(app, app.base().as_str())?)
+            Some(subject(app, wish.action, app.base().as_str())?)
         }
         _ => return Err(invalid("decision", "either this or object")),
     };
@@ -249,8 +253,8 @@ pub(crate) async fn simulate(State(app): State<App>, uri: Uri, headers: HeaderMa
         Some(text) => text.parse().map_err(|e| invalid("action", e))?,
     };
     let subject = match (first(&query, "object"), action) {
-        (Some(text), _) => subject(&app, text)?,
-        (None, Action::AllowList) => subject(&app, app.base().as_str())?,
+        (Some(text), _) => subject(&app, Some(action), text)?,
+        (None, Action::AllowList) => subject(&app, Some(action), app.base().as_str())?,
         (None, _) => return Err(invalid("object", "a domain or an actor").into()),
     };
     let Ok(_turn) = app.sweeps.clone().try_acquire_owned() else {
