@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn access_is_decided_as_the_table_says() {
         use Action::{Allow, AllowList, Block, Silence};
-        let us = "https://here.example";
+        const US: &str = "https://here.example";
         let rows: [(&str, Decisions, bool); 12] = [
             ("1 nothing stands", &[], false),
             ("2 a block of the actor", &[(Block, BOB)], true),
@@ -140,13 +140,13 @@ mod tests {
                 &[(Block, "evil.example"), (Allow, "evil.example")],
                 true,
             ),
-            ("6 not on the list", &[(AllowList, us), (Silence, "evil.example")], true),
-            ("7 on the list", &[(AllowList, us), (Allow, "evil.example")], false),
+            ("6 not on the list", &[(AllowList, US), (Silence, "evil.example")], true),
+            ("7 on the list", &[(AllowList, US), (Allow, "evil.example")], false),
         ];
         for (name, decisions, blocked) in rows {
             assert_eq!(after(decisions, BOB).blocked, blocked, "{name}");
         }
-        assert!(!after(&[(AllowList, us)], "https://here.example/actors/ann").blocked);
+        assert!(!after(&[(AllowList, US)], "https://here.example/actors/ann").blocked);
     }
 
     /// The rows of the table of what is shown.
