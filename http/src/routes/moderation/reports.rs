@@ -64,7 +64,8 @@ pub(crate) async fn list(
             let mut items = Vec::new();
             for row in page.items {
                 let item = described(app, row.value)?;
-                if only.as_deref().is_none_or(|only| item["state"] == only) {
+                let state = item.get("state").and_then(Value::as_str);
+                if only.is_none() || only.as_deref() == state {
                     items.push(item);
                 }
             }
