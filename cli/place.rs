@@ -5,7 +5,7 @@
 //! Snapshots of whole file systems keep it; those are told by who receives what both publish.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -81,16 +81,19 @@ pub fn forget(directory: &Path) -> io::Result<()> {
 
 /// What a file says that is its own note.
 fn mark(path: &Path) -> io::Result<String> {
-    use std::os::unix::fs::MetadataExt as _;
-    Ok(fs::metadata(path)?.ino().to_string())
+    Ok(number(&fs::metadata(path)?).to_string())
+}
+
+fn number(about: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(about)
 }
 
 fn note(path: &Path) -> io::Result<()> {
     let draft = path.with_extension("new");
-    fs::write(&draft, "")?;
+    let mut file = fs::File::create(&draft)?;
     // The number is known once the file is there, and stays when it gets its name.
-    fs::write(&draft, format!("{}\n", mark(&draft)?))?;
-    fs::File::open(&draft)?.sync_all()?;
+    writeln!(file, "{}", number(&file.metadata()?))?;
+    file.sync_all()?;
     data::put_in_place(&draft, path)
 }
 
