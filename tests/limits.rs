@@ -292,6 +292,8 @@ fn requests_under_way_are_limited_for_each_client_and_in_all() {
         ("trusted-proxies", "127.0.0.1"),
         ("requests-in-flight", "4"),
         ("concurrent-per-address", "2"),
+        // A machine that is busy with something else refuses none of these few.
+        ("queueing-delay", "1h"),
     ]);
     node.create("alice");
     // Requests that wait for what will not be.
