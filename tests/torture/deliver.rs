@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::json;
 
-use crate::books::{Delivery, Fate, Matter, Pages};
+use crate::books::{Act, Delivery, Fate, Matter, Pages};
 use crate::dice::Dice;
 use crate::foreign::{Foreign, PUBLIC, Sign};
 use crate::load::{ACTORS, World, actor_name};
@@ -221,9 +221,22 @@ fn still_asked(pages: &Pages, delivery: &Delivery) -> bool {
     let Some(local) = delivery.to.first() else {
         return true;
     };
-    let last = pages.following.get(&(*local, delivery.foreign));
-    last.is_some_and(|(follow, undone)| {
-        let fate = pages.publishes.get(*follow).map(|publish| &publish.fate);
-        !undone && matches!(fate, Some(Fate::Acked(ack)) if id.ends_with(&ack.cid))
-    })
+    let place = (*local, delivery.foreign);
+    let Some((last, false)) = pages.following.get(&place).copied() else {
+        return false;
+    };
+    let Some(Fate::Acked(ack)) = pages.publishes.get(last).map(|publish| &publish.fate) else {
+        return false;
+    };
+    // One that got no answer is sent again later, and may come after the latest one.
+    let replaced = pages.publishes.iter().enumerate().any(|(index, other)| {
+        index != last
+            && (other.actor, &other.act) == (place.0, &Act::Follow(place.1))
+            && match &other.fate {
+                Fate::Acked(other) => other.seq > ack.seq,
+                Fate::Unknown | Fate::Found => true,
+                Fate::Refused | Fate::Void => false,
+            }
+    });
+    id.ends_with(&ack.cid) && !replaced
 }
