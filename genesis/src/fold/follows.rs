@@ -1,5 +1,6 @@
 //! The follow graph, and who asked again to follow while it did already.
 
+use fedsx_kernel::Base;
 use fedsx_kernel::log::Record;
 use fedsx_kernel::state::{State, StateError, StateView, key};
 
@@ -18,9 +19,13 @@ pub fn was_follower(
     Ok(asked_again.is_some_and(|id| id == follow))
 }
 
-pub(super) fn fold(state: &mut dyn State, record: &Record) -> Result<(), StateError> {
+pub(super) fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Result<(), StateError> {
     let activity = &record.activity;
     for change in Graph::new(GRAPH).apply(state, activity)? {
+        // Only who is followed decides; and what others said may arrive in any order.
+        if !base.is_local(&change.followed) {
+            continue;
+        }
         let place = key(&["follows_again", &change.followed, &change.follower]);
         let again = activity.kind() == "Follow" && change.before == Relation::Accepted;
         if again && change.after == Relation::Pending {

@@ -43,7 +43,7 @@ pub fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Result<(), S
     moves::fold(state, record)?;
     subscriptions::fold(state, record)?;
     if record.entry.stream != fedsx_kernel::log::Stream::Local {
-        follows::fold(state, record)?;
+        follows::fold(base, state, record)?;
     }
     Ok(())
 }
