@@ -305,6 +305,13 @@ fn requests_under_way_are_limited_for_each_client_and_in_all() {
         begin(&mut stream, "GET", path, &[&token, &from]);
         stream
     };
+    // Else one of the requests below might be under way in the place of one that waits.
+    let idle = metric(&node, "fedsx_http_requests_in_flight");
+    let under_way = |count: f64| {
+        eventually(PATIENCE, &format!("{count} requests wait"), || {
+            (metric(&node, "fedsx_http_requests_in_flight") >= idle + count).then_some(())
+        });
+    };
     let path = "/nodeinfo/2.1";
     let becomes = |from: &str, status: u16| {
         eventually(PATIENCE, &format!("{from} is answered {status}"), || {
@@ -313,9 +320,11 @@ fn requests_under_way_are_limited_for_each_client_and_in_all() {
         })
     };
     let one = [wait("192.0.2.1"), wait("192.0.2.1")];
+    under_way(2.0);
     becomes("192.0.2.1", 429).refused(429, "too-many-requests", "of one client");
     passed_on(node.client(), path, "192.0.2.2").expect(200, "another client");
     let two = [wait("192.0.2.2"), wait("192.0.2.2")];
+    under_way(4.0);
     let answer = becomes("192.0.2.3", 503);
     answer.refused(503, "busy", "of all");
     assert_eq!(answer.header("retry-after"), "1");
