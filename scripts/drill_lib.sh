@@ -124,8 +124,7 @@ a_pair() {
 reaches_bob() {
   local id
   id=$(a_note "$A" "$TOKEN_ALICE" "$1" | jq -r .id)
-  await "$DEADLINE_S" "bob gets: $1" "$BOB/inbox?page=true&limit=100" "$TOKEN_BOB" \
-    '[.orderedItems[].id] | index($id) != null' --arg id "$id"
+  arrives "$BOB" "$TOKEN_BOB" "$id"
 }
 
 # equivocations COUNT: what B noted of two statements under one number.

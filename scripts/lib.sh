@@ -49,14 +49,7 @@ need_tools() {
   ((${#packages[@]})) || return 0
 
   if command -v apt-get >/dev/null; then
-    [[ $(id -u) == 0 ]] || sudo -n true 2>/dev/null ||
-      die "missing; run: sudo apt-get install -y ${packages[*]}"
-    say "installing by apt: ${packages[*]}"
-    # An update that fails for one of several sources is no reason to give up.
-    as_root apt-get update -qq </dev/null >&2 || true
-    as_root env DEBIAN_FRONTEND=noninteractive \
-      apt-get install -y -qq --no-install-recommends "${packages[@]}" </dev/null >&2 ||
-      die "apt could not; run: apt-get install -y ${packages[*]}"
+    by_apt "${packages[@]}" || die "missing; run: sudo apt-get install -y ${packages[*]}"
   elif command -v dnf >/dev/null; then
     die "missing; run: sudo dnf install -y gcc make pkgconf-pkg-config openssl-devel curl jq"
   elif command -v pacman >/dev/null; then
@@ -70,17 +63,21 @@ need_tools() {
   fi
 }
 
+# by_apt PACKAGE...: installs them, where there is apt and one may; says so before. Fails otherwise.
+by_apt() {
+  command -v apt-get >/dev/null || return 1
+  [[ $(id -u) == 0 ]] || sudo -n true 2>/dev/null || return 1
+  say "installing by apt: $*"
+  # An update that fails for one of several sources is no reason to give up.
+  as_root apt-get update -qq </dev/null >&2 || true
+  as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "$@" </dev/null >&2
+}
+
 # The clock of a process can be set by libfaketime; prints where it is. Without it the drills that
 # need it say that they were skipped.
 want_faketime() {
-  find_faketime && return 0
-  if command -v apt-get >/dev/null && { [[ $(id -u) == 0 ]] || sudo -n true 2>/dev/null; }; then
-    say 'installing by apt: faketime'
-    as_root apt-get update -qq </dev/null >&2 || true
-    as_root env DEBIAN_FRONTEND=noninteractive \
-      apt-get install -y -qq --no-install-recommends faketime </dev/null >&2 || true
-  fi
-  find_faketime
+  find_faketime || { by_apt faketime && find_faketime; }
 }
 
 find_faketime() {
@@ -97,38 +94,26 @@ find_faketime() {
 # Programs of other authors, which the tests run, come from npm. Without it those tests say that they
 # were skipped, so its absence stops nothing.
 want_npm() {
-  command -v npm >/dev/null && return 0
-  if command -v apt-get >/dev/null && { [[ $(id -u) == 0 ]] || sudo -n true 2>/dev/null; }; then
-    say 'installing by apt: nodejs npm'
-    as_root apt-get update -qq </dev/null >&2 || true
-    as_root env DEBIAN_FRONTEND=noninteractive \
-      apt-get install -y -qq --no-install-recommends nodejs npm </dev/null >&2 && return 0
-  fi
-  say 'npm is missing: the tests with programs of other authors will be skipped'
+  command -v npm >/dev/null || by_apt nodejs npm ||
+    say 'npm is missing: the tests with programs of other authors will be skipped'
 }
 
 # Data of other authors, which the tests deliver, comes from PyPI; the same holds.
 want_pip() {
-  python3 -m pip --version >/dev/null 2>&1 && return 0
-  if command -v apt-get >/dev/null && { [[ $(id -u) == 0 ]] || sudo -n true 2>/dev/null; }; then
-    say 'installing by apt: python3 python3-pip'
-    as_root apt-get update -qq </dev/null >&2 || true
-    as_root env DEBIAN_FRONTEND=noninteractive \
-      apt-get install -y -qq --no-install-recommends python3 python3-pip </dev/null >&2 && return 0
-  fi
-  say 'pip is missing: the tests with data of other authors will be skipped'
+  python3 -m pip --version >/dev/null 2>&1 || by_apt python3 python3-pip ||
+    say 'pip is missing: the tests with data of other authors will be skipped'
+}
+
+# What is synced before an answer is seen by strace; the same holds.
+want_strace() {
+  command -v strace >/dev/null || by_apt strace ||
+    say 'strace is missing: the tests of what is synced before an answer will be skipped'
 }
 
 # Counting instructions needs valgrind.
 want_valgrind() {
-  command -v valgrind >/dev/null && return 0
-  if command -v apt-get >/dev/null && { [[ $(id -u) == 0 ]] || sudo -n true 2>/dev/null; }; then
-    say 'installing by apt: valgrind'
-    as_root apt-get update -qq </dev/null >&2 || true
-    as_root env DEBIAN_FRONTEND=noninteractive \
-      apt-get install -y -qq --no-install-recommends valgrind libc6-dbg </dev/null >&2 && return 0
-  fi
-  die 'valgrind is missing; run: sudo apt-get install -y valgrind libc6-dbg'
+  command -v valgrind >/dev/null || by_apt valgrind libc6-dbg ||
+    die 'valgrind is missing; run: sudo apt-get install -y valgrind libc6-dbg'
 }
 
 as_root() { if [[ $(id -u) == 0 ]]; then "$@"; else sudo -n "$@"; fi; }
@@ -193,7 +178,7 @@ spoke_or_ended() { [[ $(head -n 1 "$1/stdout" 2>/dev/null) == listening\ on\ * ]
 NODE_ARGS=()
 NODE_ENV=()
 start_node() {
-  local name=$1 dir port line arguments base= bin=$FEDSX_BIN
+  local name=$1 dir port line arguments base='' bin=$FEDSX_BIN
   dir=$(node_dir "$1")
   shift
   if [[ -e $dir/pid ]] && ! has_ended "$dir" && kill -0 "$(cat "$dir/pid")" 2>/dev/null; then
@@ -347,6 +332,12 @@ await() {
     say "GET $1 served: $(get "$1" "$2" || true)"
     return 1
   fi
+}
+
+# arrives URL TOKEN ID: waits until an inbox has an activity.
+arrives() {
+  await "$DEADLINE_S" "$1 receives $3" "$1/inbox?page=true&limit=100" "$2" \
+    '.orderedItems[] | select(.id == $id)' --arg id "$3"
 }
 
 # A text as part of a query string.

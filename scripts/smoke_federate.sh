@@ -247,12 +247,6 @@ announced() {
     '.orderedItems[] | select(.id == $id and .type == "Announce")' --arg id "$ANNOUNCE_ID"
 }
 
-# arrives URL TOKEN ID: waits until an inbox has an activity.
-arrives() {
-  await "$DEADLINE_S" "$1 receives $3" "$1/inbox?page=true&limit=100" "$2" \
-    '.orderedItems[] | select(.id == $id)' --arg id "$3"
-}
-
 private_note() {
   local made id
   made=$(publish "$B" "$TOKEN_BOB" "$(jq -cn --arg to "$ALICE" \

@@ -7,6 +7,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need_tools
 want_npm
 want_pip
+want_strace
 cd "$ROOT"
 if cargo nextest --version >/dev/null 2>&1; then
   exec cargo nextest run --workspace "$@"

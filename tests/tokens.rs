@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::client::Client;
-use crate::support::node::{Node, Spec, command, run_to_end};
+use crate::support::node::{Node, Spec, command, narrowed, run_to_end};
 use crate::support::verbs::note;
 use crate::support::{PATIENCE, eventually, secret};
 
@@ -101,16 +101,6 @@ fn tokens_are_issued_by_operators_as_they_can_be() {
     let refused = node.admin().send("DELETE", &format!("/admin/tokens/{configured}"), &[], None);
     refused.refused(409, "conflict", "a token of the configuration");
     node.client().with_secret(&secret("alice")).get("/token").expect(200, "it still works");
-}
-
-/// `fedsx token narrow`, which asks nobody.
-fn narrowed(token: &str, args: &[&str]) -> String {
-    let mut command = command();
-    command.env("FEDSX_PROFILES", "/nonexistent/profiles.toml").env("FEDSX_TOKEN", token);
-    command.args(["token", "narrow"]).args(args);
-    let ended = run_to_end(command);
-    assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.all());
-    ended.stdout.trim().to_owned()
 }
 
 #[test]

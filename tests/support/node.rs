@@ -343,3 +343,13 @@ pub fn verify(data: &Path) -> Ended {
     command.arg("verify").arg("--data").arg(data);
     run_to_end(command)
 }
+
+/// `fedsx token narrow`, which asks nobody.
+pub fn narrowed(token: &str, args: &[&str]) -> String {
+    let mut command = command();
+    command.env("FEDSX_PROFILES", "/nonexistent/profiles.toml").env("FEDSX_TOKEN", token);
+    command.args(["token", "narrow"]).args(args);
+    let ended = run_to_end(command);
+    assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.all());
+    ended.stdout.trim().to_owned()
+}

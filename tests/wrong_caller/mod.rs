@@ -17,7 +17,7 @@ mod routes;
 
 use serde_json::{Value, json};
 
-use crate::support::node::{Node, command, run_to_end};
+use crate::support::node::{Node, narrowed};
 use crate::support::{Client, PATIENCE, eventually, secret};
 
 /// The scopes that there are.
@@ -94,16 +94,6 @@ fn stage() -> Stage {
         });
     }
     Stage { node, capability, expired, revoked, revoked_capability, ended_capability }
-}
-
-/// `fedsx token narrow`, which asks nobody.
-fn narrowed(token: &str, args: &[&str]) -> String {
-    let mut command = command();
-    command.env("FEDSX_PROFILES", "/nonexistent/profiles.toml").env("FEDSX_TOKEN", token);
-    command.args(["token", "narrow"]).args(args);
-    let ended = run_to_end(command);
-    assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.all());
-    ended.stdout.trim().to_owned()
 }
 
 impl Stage {

@@ -47,6 +47,12 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
+    /// How many known blocks come before this one.
+    fn depth(&self, id: &str) -> usize {
+        let before = |id: &&str| self.by_id.get(*id).and_then(|known| known.parent.as_deref());
+        std::iter::successors(Some(id), before).take(MAX_BLOCKS).count()
+    }
+
     pub(super) fn load(ledger: &dyn Table) -> Result<Self, CapabilityError> {
         let mut blocks = Self::default();
         let mut after: Option<Vec<u8>> = None;
@@ -81,17 +87,18 @@ impl Capabilities {
         blocks.by_id.get(id).cloned()
     }
 
-    /// The known blocks of an actor's tokens, oldest first.
+    /// The known blocks of an actor's tokens, in the order of [`Self::all_known`].
     pub(crate) fn of_actor(&self, actor: &ActorName) -> Vec<(String, Known)> {
         self.all_known(|known| known.actor == *actor)
     }
 
-    /// Every known block, oldest first.
+    /// Every known block, oldest first; those of one moment, as a request makes all blocks of its
+    /// token known, each after the one that it comes after.
     pub(crate) fn all_known(&self, wanted: impl Fn(&Known) -> bool) -> Vec<(String, Known)> {
         let blocks = self.inner.known.read().unwrap_or_else(PoisonError::into_inner);
         let wanted = blocks.by_id.iter().filter(|(_, known)| wanted(known));
         let mut list: Vec<_> = wanted.map(|(id, known)| (id.clone(), known.clone())).collect();
-        list.sort_by(|a, b| (a.1.since, &a.0).cmp(&(b.1.since, &b.0)));
+        list.sort_by_cached_key(|(id, known)| (known.since, blocks.depth(id), id.clone()));
         list
     }
 

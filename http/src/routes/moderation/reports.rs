@@ -7,7 +7,7 @@ use fedsx_genesis::moderation::report;
 use fedsx_genesis::readers::is_confidential;
 use fedsx_kernel::activity::ids_in;
 use fedsx_kernel::refusal::{Problem, Refusal};
-use fedsx_kernel::{Activity, Cid, Publish};
+use fedsx_kernel::{Activity, Cid, Publish, Published};
 use fedsx_projections::{Query, Reader};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -123,12 +123,17 @@ pub(crate) async fn resolve(
         return answer(StatusCode::OK, &answered);
     }
     let published = publish(&app, report::resolving(report.id()), note, false, false).await?;
-    let answered = json!({
-        "report": cid,
+    said(&cid, &published)
+}
+
+/// What was published about a report.
+fn said(report: &str, published: &Published) -> Answer {
+    let shown = json!({
+        "report": report,
         "cid": published.activity.cid().to_string(),
         "id": published.activity.id(),
     });
-    answer(StatusCode::CREATED, &answered)
+    answer(StatusCode::CREATED, &shown)
 }
 
 /// Says that a report is not dealt with after all.
@@ -179,10 +184,5 @@ pub(crate) async fn forward(
     let publish = Publish { actor, request, once: None, cause: None, defines: false };
     let published = app.kernel().publish(publish).await?;
     tracing::info!(report = %cid, cid = %published.activity.cid(), by = %grant.token_id, "forwarded");
-    let answered = json!({
-        "report": cid,
-        "cid": published.activity.cid().to_string(),
-        "id": published.activity.id(),
-    });
-    answer(StatusCode::CREATED, &answered)
+    said(&cid, &published)
 }
