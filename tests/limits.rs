@@ -7,12 +7,16 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use fedsx_delivery::signature::Scheme;
+use fedsx_kernel::keys::SecretKey;
+use fedsx_kernel::runtime::OsRandom;
 use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client};
 use crate::support::node::{Node, Spec};
+use crate::support::peer::{Foreign, fetch_signed};
 use crate::support::verbs::note;
-use crate::support::{ACTIVITY_JSON, PATIENCE, eventually};
+use crate::support::{ACTIVITY_JSON, PATIENCE, Peer, Sign, eventually};
 
 /// An instance with options in place of their defaults.
 fn with(options: &[(&str, &str)]) -> Node {
@@ -123,6 +127,53 @@ fn addresses_and_actors_have_shares_of_requests() {
     other.refused(429, "too-many-requests", "a capability of the same actor");
     passed_on(&node.as_actor("bob"), "/token", "203.0.113.2").expect(200, "another actor");
     passed_on(anyone, path, "203.0.113.3").expect(200, "and whoever has no token");
+}
+
+/// Reads are counted against the peer of who signed them, wherever they come from; what nobody of it
+/// signed, and what it delivers, is not.
+#[test]
+fn peers_have_shares_of_signed_reads() {
+    let node = with(&[
+        ("peer-reads-per-second", "1"),
+        ("requests-per-second", "0"),
+        ("authorized-fetch", "true"),
+    ]);
+    node.create("alice");
+    let (alice, path) = (node.actor("alice"), "/actors/alice/outbox");
+    let (busy, calm) = (Peer::start(), Peer::start());
+    let (mallory, eve, trent) = (busy.actor("mallory"), busy.actor("eve"), calm.actor("trent"));
+    let read = |by: &Foreign, path: &str| by.fetch(&node, path, ACTIVITY_JSON);
+    let mut eve_once = Some(read(&eve, path));
+    let (asked, problem) =
+        until_refused(|_| eve_once.take().unwrap_or_else(|| read(&mallory, path)));
+    assert!(asked >= 10, "ten seconds' worth at once: {asked}");
+    assert!(problem["detail"].as_str().is_some_and(|why| why.contains("reads")), "{problem}");
+    for (by, path, case) in [
+        (&eve, path, "another actor of it"),
+        (&mallory, "/actors/alice", "where others are shown a part"),
+        (&mallory, "/projections/objects", "a projection"),
+    ] {
+        // As the share grows again all the while, it is used up first.
+        until_refused(|_| read(&mallory, "/actors/alice/followers"));
+        read(by, path).refused(429, "too-many-requests", case);
+    }
+    let letter = mallory.note("still heard", &[&alice]);
+    let answer = mallory.deliver(&node, "/actors/alice/inbox", &letter, Sign::Cavage);
+    answer.expect(202, "deliveries have a share of their own");
+    node.client().get("/actors/alice").expect(200, "and so has whoever signs nothing");
+
+    // Who claims to be Trent uses up nothing of his.
+    read(&trent, path).expect(200, "another peer");
+    let thief = SecretKey::generate_ed25519(&OsRandom);
+    for _ in 0..20 {
+        let by = (trent.key_id.as_str(), &thief);
+        let answer = fetch_signed(&node, path, ACTIVITY_JSON, Scheme::Rfc9421, by);
+        answer.refused(401, "invalid-signature", "another key");
+    }
+    read(&trent, path).expect(200, "his share is whole");
+    eventually(PATIENCE, "the share grows again", || {
+        (read(&mallory, path).status == 200).then_some(())
+    });
 }
 
 #[test]

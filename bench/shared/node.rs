@@ -36,6 +36,7 @@ impl Node {
             .args(["serve", "--allow-http", "--allow-private-network", "--log", "error"])
             .args(["--requests-per-second", "0", "--actor-requests-per-second", "0"])
             .args(["--peer-deliveries-per-second", "0", "--concurrent-per-address", "0"])
+            .args(["--peer-reads-per-second", "0"])
             .args(more)
             .arg("--data")
             .arg(data);

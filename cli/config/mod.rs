@@ -73,6 +73,9 @@ pub struct ServeArgs {
     /// The same for all that bear tokens of one actor, wherever they are [default: 200].
     #[arg(long, env = "FEDSX_ACTOR_REQUESTS_PER_SECOND", value_name = "N")]
     pub actor_requests_per_second: Option<u32>,
+    /// The same for all that actors of one peer signed, to read; 0 for no limit [default: 100].
+    #[arg(long, env = "FEDSX_PEER_READS_PER_SECOND", value_name = "N")]
+    pub peer_reads_per_second: Option<u32>,
     /// Connections that may be open [default: 4096].
     #[arg(long, env = "FEDSX_CONNECTIONS", value_name = "N")]
     pub connections: Option<u32>,
@@ -329,6 +332,7 @@ impl ServeArgs {
             actor_requests_per_second: self
                 .actor_requests_per_second
                 .or(other.actor_requests_per_second),
+            peer_reads_per_second: self.peer_reads_per_second.or(other.peer_reads_per_second),
             connections: self.connections.or(other.connections),
             concurrent_per_address: self.concurrent_per_address.or(other.concurrent_per_address),
             requests_in_flight: self.requests_in_flight.or(other.requests_in_flight),

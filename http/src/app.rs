@@ -12,13 +12,14 @@ use fedsx_kernel::ActorName;
 use fedsx_kernel::Kernel;
 use fedsx_kernel::backup::Backups;
 use fedsx_kernel::merkle::Trees;
+use fedsx_kernel::pipeline::Rates as PeerRates;
 use fedsx_kernel::tokens::Tokens;
 use fedsx_projections::Projections;
 use ipnet::IpNet;
 use tokio::sync::{Semaphore, watch};
 
 use crate::capability::Capabilities;
-use crate::limits::{Load, Rates, Tally};
+use crate::limits::{BURST_S, Load, Rates, Tally};
 
 /// Configuration of the server.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub struct HttpOptions {
     pub requests_per_second: u32,
     /// The same for all that bear tokens of one actor.
     pub actor_requests_per_second: u32,
+    /// The same for all that actors of one peer signed, to read.
+    pub peer_reads_per_second: u32,
     /// How long shutting down waits for requests under way.
     pub drain: Duration,
     /// For how long, before that, requests are still taken while `/readyz` says that the node goes.
@@ -79,6 +82,7 @@ impl Default for HttpOptions {
             queueing_delay: Duration::from_millis(100),
             requests_per_second: 200,
             actor_requests_per_second: 200,
+            peer_reads_per_second: 100,
             drain: Duration::from_secs(10),
             notice: Duration::ZERO,
             ready_lag: 1000,
@@ -140,6 +144,8 @@ pub struct App {
     pub(crate) caught_up: Arc<AtomicBool>,
     pub(crate) rates: Arc<Rates<IpAddr>>,
     pub(crate) actor_rates: Arc<Rates<ActorName>>,
+    /// Signed reads, by the origin of who signed them.
+    pub(crate) peer_rates: Arc<PeerRates>,
     pub(crate) under_way: Tally,
     pub(crate) load: Arc<Load>,
     pub(crate) body_memory: Arc<Semaphore>,
@@ -155,6 +161,11 @@ impl App {
         Self {
             rates: Arc::new(Rates::new(options.requests_per_second)),
             actor_rates: Arc::new(Rates::new(options.actor_requests_per_second)),
+            peer_rates: Arc::new(PeerRates::new(
+                options.peer_reads_per_second,
+                options.peer_reads_per_second.saturating_mul(BURST_S),
+                "this peer reads too often",
+            )),
             under_way: Tally::new(options.concurrent_per_address),
             load: Arc::new(Load::new(most, target, parts.kernel.clone())),
             body_memory: Arc::new(Semaphore::new(options.body_memory_bytes)),

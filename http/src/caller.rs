@@ -2,9 +2,9 @@
 
 use axum::http::{HeaderMap, Method, Uri, header};
 use fedsx_delivery::signature;
-use fedsx_kernel::ActorName;
+use fedsx_kernel::{ActorName, origin_of};
 use fedsx_kernel::metrics;
-use fedsx_kernel::refusal::{Problem, Refusal};
+use fedsx_kernel::refusal::{Problem, RETRY_AFTER, Refusal};
 use fedsx_kernel::tokens::{Grant, Scope};
 
 use crate::app::App;
@@ -116,7 +116,8 @@ fn usable(key: &fedsx_kernel::keys::Key) -> bool {
 /// authorized fetch, "anyone" is an error too.
 ///
 /// # Errors
-/// `invalid-token`, `invalid-signature`, `unknown-key`; `blocked` where this instance or, with
+/// `invalid-token`, `invalid-signature`, `unknown-key`; `too-many-requests` where the share of the
+/// peer of who asks is used up; `blocked` where this instance or, with
 /// authorized fetch, the actor below whose address the request reads, blocks who asks.
 pub(crate) async fn of_read(
     app: &App,
@@ -134,7 +135,7 @@ pub(crate) async fn of_read(
 }
 
 /// Who asks, where anyone may: what is wrong with a signature makes the caller "anyone". Where it
-/// holds, a block still counts.
+/// holds, a block still counts, and so does the peer's share.
 ///
 /// Servers that check the signature of a request have to read who signed it, and sign that request
 /// themselves: were it refused for its signature, two of them would ask each other forever.
@@ -145,9 +146,16 @@ pub(crate) async fn of_open_read(
     headers: &HeaderMap,
 ) -> Result<Caller, Refusal> {
     match asking(app, method, uri, headers).await {
-        Err(refusal) if refusal.problem != Problem::Blocked => Ok(Caller::Anyone),
+        Err(refusal) if !is_turned_away(&refusal) => Ok(Caller::Anyone),
         other => other,
     }
+}
+
+/// Whether it is known who asks, or at least for whom one gives oneself out, and the answer is no. A
+/// fetch that was one too many for this request says nothing of when to come back.
+fn is_turned_away(refusal: &Refusal) -> bool {
+    refusal.problem == Problem::Blocked
+        || refusal.members.iter().any(|(name, _)| *name == RETRY_AFTER)
 }
 
 async fn asking(
@@ -170,14 +178,17 @@ async fn asking(
     };
     let actor = owner_of(&claim.key_id).to_owned();
     let (rules, state) = (app.kernel().rules(), app.kernel().log().state());
-    // Nothing is fetched for whom the instance blocks.
+    // Nothing is fetched for whom the instance blocks, or for a peer whose share is used up.
     rules.sender(state, &actor, None)?;
+    let peer = origin_of(&actor).unwrap_or_default();
+    app.peer_rates.check(&peer)?;
     let mut refreshed = false;
     loop {
         let keys = rules.keys(state, &actor)?.unwrap_or_default();
         if let Some(key) = keys.find(&claim.key_id).filter(|key| usable(key)) {
             let public = key.public().map_err(|e| bad(&e))?;
             claim.verify(&public).map_err(|e| bad(&e))?;
+            app.peer_rates.take(&peer)?;
             let caller = Caller::Peer(actor);
             if let Some(owner) = owner(app, uri.path()) {
                 not_blocked(app, &caller, &owner)?;

@@ -155,7 +155,11 @@ impl Kernel {
         let inner = Arc::new(Shared {
             deliveries: Semaphore::new(parts.options.deliveries_in_flight),
             introductions: Semaphore::new(parts.options.introductions_in_flight),
-            rates: Rates::new(parts.options.peer_deliveries_per_second, parts.options.peer_burst),
+            rates: Rates::new(
+                parts.options.peer_deliveries_per_second,
+                parts.options.peer_burst,
+                "this peer delivers too often",
+            ),
             options: parts.options,
             log: parts.log,
             rules: parts.rules,

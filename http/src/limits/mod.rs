@@ -19,7 +19,7 @@ use fedsx_kernel::refusal::{Problem, Refusal};
 pub(crate) use self::address::{ClientAddress, is_trusted, network_of};
 pub(crate) use self::load::Load;
 use self::load::{Lane, Shed};
-pub(crate) use self::rates::Rates;
+pub(crate) use self::rates::{BURST_S, Rates};
 pub(crate) use self::tally::{Counted, Tally};
 use crate::app::App;
 use crate::caller;

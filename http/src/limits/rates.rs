@@ -13,7 +13,7 @@ use governor::{Quota, RateLimiter};
 /// Keys that are held before those are dropped whose share is whole again.
 const MAX_KEYS: usize = 100_000;
 /// A share holds so many seconds' worth of requests: pages fetch much at once, then nothing.
-const BURST_S: u32 = 10;
+pub(crate) const BURST_S: u32 = 10;
 
 /// Requests per second, by key.
 pub(crate) struct Rates<K: Hash + Eq + Clone> {

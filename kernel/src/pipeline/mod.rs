@@ -9,3 +9,4 @@ pub(crate) mod rates;
 pub(crate) mod replays;
 
 pub use outbound::{contexts, seconds};
+pub use rates::Rates;

@@ -1,4 +1,4 @@
-//! How many deliveries are taken of one peer.
+//! How much is taken of one peer: deliveries here, and signed reads where they are answered.
 //!
 //! Only what a peer verifiably sent counts against it, so that nobody can use up the share of
 //! another by claiming to be it. While its share is used up, what claims to come from it is
@@ -17,32 +17,42 @@ use crate::refusal::{Problem, Refusal};
 const PEERS: u64 = 100_000;
 const SECOND_US: i64 = 1_000_000;
 
-/// The generic cell rate algorithm, by origin: a peer's next delivery is due at a time that each
-/// delivery moves on, and that may lie ahead by as much as a burst is worth.
-pub(crate) struct Rates {
+/// The generic cell rate algorithm, by origin: a peer's next request is due at a time that each
+/// request moves on, and that may lie ahead by as much as a burst is worth.
+pub struct Rates {
     due_us: Cache<String, Arc<AtomicI64>>,
     /// A wall clock that is set back would refuse everybody until it has caught up.
     start: Instant,
     interval_us: i64,
     burst_us: i64,
+    /// What a peer is told whose share is used up.
+    told: &'static str,
 }
 
 impl Rates {
-    /// `per_second` 0 means no limit.
-    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
+    /// So many a second, and `burst` at once; `per_second` 0 means no limit. A peer whose share is
+    /// used up is `told` so.
+    pub fn new(per_second: u32, burst: u32, told: &'static str) -> Self {
         let interval_us = if per_second == 0 { 0 } else { SECOND_US / i64::from(per_second) };
         let burst_us = interval_us.saturating_mul(i64::from(burst.max(1)));
-        Self { due_us: Cache::new(PEERS), start: Instant::now(), interval_us, burst_us }
+        Self { due_us: Cache::new(PEERS), start: Instant::now(), interval_us, burst_us, told }
     }
 
-    /// Refuses where the peer's share is used up.
-    pub(crate) fn check(&self, peer: &str) -> Result<(), Refusal> {
+    /// Nothing is counted.
+    ///
+    /// # Errors
+    /// `too-many-requests` with the seconds to wait where the peer's share is used up.
+    pub fn check(&self, peer: &str) -> Result<(), Refusal> {
         let due_us = self.due_us.get(peer).map_or(0, |due| due.load(Ordering::Relaxed));
         self.judge(due_us.saturating_add(self.interval_us))
     }
 
-    /// Counts one delivery of the peer, or refuses it.
-    pub(crate) fn take(&self, peer: &str) -> Result<(), Refusal> {
+    /// Counts one request of the peer.
+    ///
+    /// # Errors
+    /// `too-many-requests` with the seconds to wait where the peer's share is used up; then it
+    /// does not count.
+    pub fn take(&self, peer: &str) -> Result<(), Refusal> {
         if self.interval_us == 0 {
             return Ok(());
         }
@@ -64,7 +74,7 @@ impl Rates {
         if self.interval_us == 0 || over_us <= 0 {
             return Ok(());
         }
-        let refusal = Refusal::new(Problem::TooManyRequests, "this peer delivers too often");
+        let refusal = Refusal::new(Problem::TooManyRequests, self.told);
         Err(refusal.retry_after_s(over_us.saturating_add(SECOND_US - 1) / SECOND_US))
     }
 
@@ -80,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_share_is_used_up_by_its_peer_alone() {
-        let rates = Rates::new(1, 3);
+        let rates = Rates::new(1, 3, "too often");
         for _ in 0..3 {
             rates.check("https://a.example").unwrap();
             rates.take("https://a.example").unwrap();
@@ -96,11 +106,11 @@ mod tests {
 
     #[test]
     fn claims_count_for_nothing_and_no_limit_is_none() {
-        let rates = Rates::new(1, 1);
+        let rates = Rates::new(1, 1, "too often");
         for _ in 0..100 {
             rates.check("https://a.example").unwrap();
         }
-        let unlimited = Rates::new(0, 0);
+        let unlimited = Rates::new(0, 0, "too often");
         for _ in 0..1000 {
             unlimited.take("https://a.example").unwrap();
             unlimited.check("https://a.example").unwrap();
