@@ -4,6 +4,7 @@ pub mod client;
 pub mod collector;
 pub mod crates;
 pub mod exposition;
+pub mod foreign;
 pub mod matrix;
 pub mod node;
 pub mod npm;
@@ -11,6 +12,7 @@ pub mod peer;
 pub mod pip;
 pub mod poll;
 pub mod program;
+pub mod signing;
 pub mod verbs;
 
 pub use client::{Answer, Client};
