@@ -10,10 +10,10 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::node::{Node, command, run_to_end};
-use crate::support::secret;
+use crate::support::{PATIENCE, Peer, eventually, secret};
 
 /// The findings, with these variables.
 fn doctor(node: &Node, variables: &[(&str, &str)], args: &[&str]) -> Value {
@@ -139,4 +139,39 @@ fn a_certificate_that_ends_soon_is_told() {
     let base = format!("https://localhost:{port}");
     let said = doctor(&node, &[("FEDSX_DATA", &data), ("FEDSX_BASE_URL", &base)], &[]);
     assert_eq!(finding(&said, "certificate").0, "fail", "{said}");
+}
+
+/// This machine is measured against the middle one of its peers, as one of them may be wrong itself.
+#[test]
+fn clocks_of_peers_tell_when_the_own_is_wrong() {
+    const CHECK: &str = "peer clocks";
+    let node = Node::start();
+    node.create("alice");
+    assert_eq!(finding(&doctor(&node, &[], &[]), CHECK).0, "skip", "there are no peers");
+    let peers: Vec<_> = (0..3).map(|_| Peer::start()).collect();
+    for peer in &peers {
+        let note = json!({ "type": "Note", "content": "what time is it?" });
+        let request = json!({ "type": "Create", "to": [peer.actor("bob").id], "object": note });
+        peer.receives(&node.publish("alice", &request).id);
+    }
+    for (ahead_s, wanted, advice) in [
+        ([0, 0, 0], "ok", ""),
+        ([-7200, 0, 0], "ok", ""),
+        ([0, 20, 30], "warn", "NTP"),
+        ([0, -40, -7200], "warn", "NTP"),
+        ([7200, 0, 3600], "fail", "set the clock"),
+        ([-3600, -3600, 0], "fail", "set the clock"),
+    ] {
+        for (peer, seconds) in peers.iter().zip(ahead_s) {
+            peer.clock_ahead(seconds);
+        }
+        // On a machine that is busy, an answer may be read long after it was dated.
+        let what = eventually(PATIENCE, &format!("{ahead_s:?} is {wanted}"), || {
+            let (outcome, what) = finding(&doctor(&node, &[], &[]), CHECK);
+            (outcome == wanted).then_some(what)
+        });
+        assert!(what.contains("of 3 peers") && what.contains(advice), "{ahead_s:?}: {what}");
+    }
+    let asked = |peer: &Peer| peer.fetched("/.well-known/nodeinfo");
+    assert!(peers.iter().all(|peer| asked(peer) >= 6), "each of them, each time");
 }

@@ -9,6 +9,8 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use jiff::fmt::rfc2822;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::ACTIVITY_JSON;
@@ -48,6 +50,8 @@ struct Shared {
     says: Vec<(&'static str, String)>,
     /// What posts that are signed so are answered with, by whether that is RFC 9421.
     by_scheme: HashMap<bool, u16>,
+    /// By how many seconds the clock is ahead by which documents are dated.
+    ahead_s: i64,
     /// What posts with a text in them are answered with.
     by_text: Vec<(String, u16)>,
     concurrent: usize,
@@ -166,6 +170,11 @@ impl Peer {
         self.lock().secure = true;
     }
 
+    /// Dates documents by a clock that is ahead by so many seconds.
+    pub fn clock_ahead(&self, seconds: i64) {
+        self.lock().ahead_s = seconds;
+    }
+
     /// The headers of the last fetch of a path.
     pub fn fetched_with(&self, path: &str) -> HeaderMap {
         self.lock().got.get(path).cloned().expect("it was fetched")
@@ -198,6 +207,12 @@ impl Peer {
     }
 }
 
+/// A Date (RFC 9110, section 6.6.1) by a clock that is ahead.
+fn dated(ahead_s: i64) -> String {
+    let said = Timestamp::now() + SignedDuration::from_secs(ahead_s);
+    rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&said).expect("a date")
+}
+
 async fn answer(
     State(shared): State<Locked>,
     method: Method,
@@ -214,6 +229,7 @@ async fn answer(
         if shared.secure && !headers.contains_key("signature") {
             return StatusCode::UNAUTHORIZED.into_response();
         }
+        let date = dated(shared.ahead_s);
         let found = shared.documents.get(&asked).or_else(|| shared.documents.get(&path));
         return match found {
             Some(document) => {
@@ -222,9 +238,10 @@ async fn answer(
                 } else {
                     ACTIVITY_JSON
                 };
-                ([(header::CONTENT_TYPE, kind)], document.to_string()).into_response()
+                let fields = [(header::CONTENT_TYPE, kind), (header::DATE, &date)];
+                (fields, document.to_string()).into_response()
             }
-            None => StatusCode::NOT_FOUND.into_response(),
+            None => (StatusCode::NOT_FOUND, [(header::DATE, date)]).into_response(),
         };
     }
     let (delay, status, retry_after, problem, says) = {
