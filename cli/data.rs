@@ -254,12 +254,9 @@ pub fn existing_master_key(directory: &Path) -> Result<Option<MasterKey>> {
     if path.exists() { Ok(Some(MasterKey::load(&path)?)) } else { Ok(None) }
 }
 
-/// The master key: from the environment, else from its file, which is made at the first start.
-pub fn master_key(
-    directory: &Path,
-    storage: &dyn Storage,
-    random: &dyn Random,
-) -> Result<MasterKey> {
+/// Refuses a directory where some private keys are sealed with the one master key, and some with the
+/// other.
+pub fn refuse_interrupted_change(directory: &Path) -> Result<()> {
     if directory.join(NEXT_KEY_FILE).exists() {
         bail!(
             "{0} changes its master key, and was interrupted; go on with: fedsx key rotate-master \
@@ -267,9 +264,23 @@ pub fn master_key(
             directory.display()
         );
     }
+    Ok(())
+}
+
+/// Checks that it is this master key with which private keys are sealed.
+pub fn seals(key: &MasterKey, storage: &dyn Storage) -> Result<()> {
+    Ok(check_master_key(storage.ledgers().as_ref(), &Vault::new(key.clone()))?)
+}
+
+/// The master key: from the environment, else from its file, which is made at the first start.
+pub fn master_key(
+    directory: &Path,
+    storage: &dyn Storage,
+    random: &dyn Random,
+) -> Result<MasterKey> {
+    refuse_interrupted_change(directory)?;
     if let Some(key) = existing_master_key(directory)? {
-        let vault = Vault::new(key.clone());
-        check_master_key(storage.ledgers().as_ref(), &vault).with_context(|| {
+        seals(&key, storage).with_context(|| {
             format!(
                 "the master key is not the one of {}; put the right one back",
                 directory.display()

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use fedsx_kernel::keys::MasterKey;
 use fedsx_kernel::log::Storage as _;
 use fedsx_kernel::runtime::Runtime;
 use serde_json::json;
@@ -102,6 +103,11 @@ fn fill(args: &RestoreArgs, partial: &Path) -> Result<Restored> {
     let entries = {
         let storage = data::open_offline(partial)?;
         let head = storage.log().head()?;
+        let key = partial.join(data::MASTER_KEY_FILE);
+        if key.exists() {
+            data::seals(&MasterKey::load(&key)?, &storage)
+                .context("the master key is not the one of this backup; give that of its time")?;
+        }
         storage.sync()?;
         head
     };
@@ -109,7 +115,7 @@ fn fill(args: &RestoreArgs, partial: &Path) -> Result<Restored> {
     place::forget(partial)?;
     let epoch = next_epoch(data::recorded_epoch(partial)?);
     data::raise_epoch(partial, epoch)?;
-    let has_key = partial.join("master.key").exists();
+    let has_key = partial.join(data::MASTER_KEY_FILE).exists();
     Ok(Restored { epoch, entries, base: base.to_string(), has_key })
 }
 

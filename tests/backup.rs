@@ -11,30 +11,30 @@ use tempfile::TempDir;
 use crate::support::node::{Ended, Node, command, run_to_end, verify};
 use crate::support::{PATIENCE, Peer, Sign, eventually, secret};
 
-fn fedsx(args: &[&str]) -> Ended {
+pub fn fedsx(args: &[&str]) -> Ended {
     let mut command = command();
     command.args(args);
     run_to_end(command)
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
 #[track_caller]
-fn counts(ended: &Ended) -> Value {
+pub fn counts(ended: &Ended) -> Value {
     assert_eq!(ended.code, Some(0), "{}", ended.all());
     serde_json::from_str(&ended.stdout).expect("JSON")
 }
 
 #[track_caller]
-fn refuses(ended: &Ended, wanted: &str) {
+pub fn refuses(ended: &Ended, wanted: &str) {
     assert_eq!(ended.code, Some(2), "{wanted}: {}", ended.all());
     assert!(ended.stderr.contains(wanted), "{wanted:?} is said: {}", ended.all());
 }
 
 /// `fedsx backup` of a running node.
-fn backup(node: &Node, directory: &Path, more: &[&str]) -> Ended {
+pub fn backup(node: &Node, directory: &Path, more: &[&str]) -> Ended {
     let secret = secret("operator");
     let mut args =
         vec!["backup", "--json", "--url", &node.base, "--token", &secret, text(directory)];
@@ -43,7 +43,7 @@ fn backup(node: &Node, directory: &Path, more: &[&str]) -> Ended {
 }
 
 /// Takes the data of a stopped node away and leaves an empty directory in its place.
-fn take_data(node: &Node) -> TempDir {
+pub fn take_data(node: &Node) -> TempDir {
     let taken = tempfile::tempdir().expect("a directory");
     for entry in fs::read_dir(node.data()).expect("the data").filter_map(Result::ok) {
         fs::rename(entry.path(), taken.path().join(entry.file_name())).expect("moved");
@@ -52,7 +52,7 @@ fn take_data(node: &Node) -> TempDir {
 }
 
 /// The whole outbox of an actor, page by page.
-fn whole_outbox(node: &Node, name: &str) -> Vec<Value> {
+pub fn whole_outbox(node: &Node, name: &str) -> Vec<Value> {
     let (mut all, mut since) = (Vec::<Value>::new(), String::new());
     loop {
         let path = format!("/actors/{name}/outbox?since={since}&limit=100");

@@ -21,6 +21,7 @@ mod archive;
 mod authorized_fetch;
 mod backfill;
 mod backup;
+mod backup_keys;
 mod bad_input;
 mod client_to_server;
 mod collections;

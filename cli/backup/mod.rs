@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use fedsx_kernel::backup;
+use fedsx_kernel::keys::MasterKey;
 use fedsx_kernel::log::Copied;
 use fedsx_kernel::runtime::Runtime;
 use serde_json::json;
@@ -74,6 +75,13 @@ fn offline(
     with_master_key: bool,
 ) -> Result<u64> {
     let storage = data::open_offline(source)?;
+    // No one master key opens what is copied now.
+    data::refuse_interrupted_change(source)?;
+    if with_master_key {
+        let key = MasterKey::load(&source.join(data::MASTER_KEY_FILE))?;
+        data::seals(&key, &storage)
+            .context("the master key is not the one of this data; put the right one back")?;
+    }
     let bar = Progress::count("copying", 1);
     let mut progress = |copied: Copied| {
         bar.expect(copied.expected);
