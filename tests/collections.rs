@@ -101,6 +101,15 @@ fn objects_name_what_was_said_of_them() {
     dan.deliver(&node, "/actors/alice/inbox", &gone, Sign::Bare).expect(202, "a Delete");
     holds(anyone, &replies, &[here.object()], "a reply that was deleted");
 
+    // Of who deletes itself nothing counts.
+    let dan_likes = dan.activity("Like", json!(note.object()), &[PUBLIC]);
+    dan.deliver(&node, "/inbox", &dan_likes, Sign::Bare).expect(202, "a Like");
+    holds(anyone, &likes, &[dan_likes["id"].as_str().expect("an id")], "a Like from elsewhere");
+    let farewell = dan.activity("Delete", json!(dan.id), &[PUBLIC]);
+    dan.deliver(&node, "/inbox", &farewell, Sign::Bare).expect(202, "its Delete");
+    holds(anyone, &likes, &[], "its Like");
+    holds(anyone, &shares, &[], "its share");
+
     // What is not for everyone has collections for its readers alone.
     let secret =
         json!({ "type": "Create", "to": ["bob"], "object": { "type": "Note", "content": "psst" } });

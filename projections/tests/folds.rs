@@ -216,6 +216,31 @@ fn endorsements_are_counted_once() {
     assert_eq!(fold(&Endorsements, &records(&[odd])).1.len(), 1);
 }
 
+/// Whoever deleted itself likes nothing any more, in whatever order that comes.
+#[test]
+fn nothing_counts_of_who_left() {
+    let target = note_id(2, 0);
+    let stays = (like(1, 0, &target), false);
+    let mut said = vec![(like(0, 0, &target), false), stays];
+    // More than one page of what an actor stated.
+    said.extend((1..600).map(|seq| (like(0, seq, &format!("{target}/{seq}")), false)));
+    said.push((say(0, 700, json!({"type": "Delete", "object": ACTORS[0]})), false));
+    for turn in [0, 1, 300] {
+        said.rotate_right(turn);
+        let left = state(&Endorsements, &said);
+        assert_eq!(at(&left, &[&target]), json!({"like": 1}));
+        assert_eq!(at(&left, &[&target, "like", ACTORS[0]])["undone"], true);
+        for seq in 1..600 {
+            let other = format!("{target}/{seq}");
+            assert_eq!(at(&left, &[&other]), Value::Null, "{seq}");
+            assert_eq!(at(&left, &[&other, "like", ACTORS[0]])["undone"], true, "{seq}");
+        }
+    }
+    let other = (say(3, 1, json!({"type": "Delete", "object": ACTORS[1]})), false);
+    said.push(other);
+    assert_eq!(at(&state(&Endorsements, &said), &[&target]), json!({"like": 1}), "not by others");
+}
+
 #[test]
 fn the_graph_has_counts() {
     let follow = (say(0, 0, json!({"type": "Follow", "object": ACTORS[2]})), false);

@@ -5,8 +5,8 @@ use fedsx_kernel::log::Record;
 use fedsx_kernel::state::State;
 use serde_json::Value;
 
-use super::common::is_local_record;
-use super::tally;
+use super::common::{is_farewell, is_local_record};
+use super::tally::{self, Counts};
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
 use crate::reader::{Reader, Shown};
@@ -23,7 +23,7 @@ impl Fold for Announces {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn scope(&self) -> Scope {
@@ -51,6 +51,9 @@ impl Fold for Announces {
         let activity = &record.activity;
         if is_local_record(record) {
             return Ok(());
+        }
+        if is_farewell(activity) {
+            return Ok(tally::left(state, Counts::Together, activity)?);
         }
         match (activity.kind(), activity.object()) {
             ("Announce", Some(object)) => {

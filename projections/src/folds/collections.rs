@@ -6,7 +6,7 @@ use fedsx_kernel::log::Record;
 use fedsx_kernel::state::State;
 use serde_json::{Map, Value};
 
-use super::common::is_local_record;
+use super::common::{is_farewell, is_local_record};
 use super::tally::{self, Counts, Statement};
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
@@ -54,7 +54,7 @@ impl Fold for Collections {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn scope(&self) -> Scope {
@@ -78,6 +78,9 @@ impl Fold for Collections {
         let activity = &record.activity;
         if is_local_record(record) {
             return Ok(());
+        }
+        if is_farewell(activity) {
+            return Ok(tally::left(state, Counts::Apart, activity)?);
         }
         let actor = activity.actor();
         let local = context.base.is_local(actor);

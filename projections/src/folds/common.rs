@@ -62,6 +62,11 @@ pub(super) fn is_actor(document: &Map<String, Value>) -> bool {
     kind_of(document).is_some_and(is_actor_type)
 }
 
+/// Whether an actor deletes itself.
+pub(super) fn is_farewell(activity: &Activity) -> bool {
+    activity.kind() == "Delete" && activity.object_id() == Some(activity.actor())
+}
+
 /// Whether an author may speak of an object as its own: it is of the author's origin, and is
 /// attributed to the author where it is attributed to anyone (FEP-fe34).
 pub(super) fn is_own(author: &str, id: &str, document: &Map<String, Value>) -> bool {

@@ -5,8 +5,8 @@ use fedsx_kernel::log::Record;
 use fedsx_kernel::state::State;
 use serde_json::{Map, Value};
 
-use super::common::is_local_record;
-use super::tally;
+use super::common::{is_farewell, is_local_record};
+use super::tally::{self, Counts};
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
 use crate::reader::{Reader, Shown};
@@ -34,7 +34,7 @@ impl Fold for Endorsements {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn scope(&self) -> Scope {
@@ -62,6 +62,9 @@ impl Fold for Endorsements {
         let activity = &record.activity;
         if is_local_record(record) {
             return Ok(());
+        }
+        if is_farewell(activity) {
+            return Ok(tally::left(state, Counts::Together, activity)?);
         }
         if activity.kind() == "Undo" {
             let Some(Value::Object(inner)) = activity.object() else {

@@ -5,7 +5,7 @@ use fedsx_kernel::log::Record;
 use fedsx_kernel::state::State;
 use serde_json::{Map, Value};
 
-use super::common::is_local_record;
+use super::common::{is_farewell, is_local_record};
 use super::tally::{self, Counts, Statement};
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
@@ -36,7 +36,7 @@ impl Fold for Reactions {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn scope(&self) -> Scope {
@@ -55,6 +55,9 @@ impl Fold for Reactions {
         let activity = &record.activity;
         if is_local_record(record) {
             return Ok(());
+        }
+        if is_farewell(activity) {
+            return Ok(tally::left(state, Counts::Apart, activity)?);
         }
         let actor = activity.actor();
         if activity.kind() == "Undo" {

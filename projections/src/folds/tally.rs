@@ -1,8 +1,9 @@
 //! Statements by actors about targets, with counts: who announced, liked or shared what.
 //!
 //! One actor has at most one statement of a kind about a target that counts, the newest; an Undo
-//! ends the statement that it names, even when it comes first. Instead of the author something else
-//! can tell statements apart, such as the object that they add to a collection.
+//! ends the statement that it names, even when it comes first. Of who deleted itself nothing counts
+//! ([`left`]). Instead of the author something else can tell statements apart, such as the object
+//! that they add to a collection.
 //!
 //! A statement that does not address everyone is shown to its author, to those who received it
 //! and to who operates the instance. It is counted apart (`private`), and that count is shown to
@@ -11,6 +12,7 @@
 
 use fedsx_kernel::activity::Activity;
 use fedsx_kernel::state::{State, StateError, get_as, key, prefix, put_as};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -46,6 +48,9 @@ const PRIVATE: &str = "private";
 
 /// Targets about which one thing is stated, as far as an Undo looks.
 const MAX_TARGETS: usize = 64;
+
+/// Statements of an actor are ended in pages of this size.
+const PAGE: usize = 256;
 
 /// Where a statement is found by its id.
 #[derive(Serialize, Deserialize)]
@@ -119,6 +124,7 @@ pub(super) fn take(
         return Ok(());
     }
     let undone = state.get(&key(&["~undone", actor, id]))?.is_some()
+        || state.get(&key(&["~left", actor]))?.is_some()
         || get_as::<Stamp>(state, &below_key(target, kind, by))?
             .is_some_and(|below| stamp.order < below.order);
     let counted = held.and_then(|held| held.counted());
@@ -197,12 +203,41 @@ pub(super) fn named(
         _ => state.get(&place_key)?.map(|place| (place_key, place)).into_iter().collect(),
     };
     for (key, place) in places {
-        let place: Place = serde_json::from_value(place)
-            .map_err(|e| StateError::Shape { key, reason: e.to_string() })?;
+        let place: Place = of_row(&key, place)?;
         let by = place.by.as_deref().unwrap_or(actor);
         end(state, counts, (&place.target, &place.kind, by), |entry| entry.id == id)?;
     }
     Ok(())
+}
+
+/// Takes the Delete of an actor by itself: of what it states nothing counts any more, whatever it
+/// said before or after it and in which order that comes.
+pub(super) fn left(
+    state: &mut dyn State,
+    counts: Counts,
+    activity: &Activity,
+) -> Result<(), StateError> {
+    let actor = activity.actor();
+    state.put(&key(&["~left", actor]), Value::Bool(true));
+    let (all, mut after) = (prefix(&["~id", actor]), None::<String>);
+    loop {
+        let page = state.scan(&all, after.as_deref(), PAGE)?;
+        let count = page.len();
+        for (key, place) in page {
+            let place: Place = of_row(&key, place)?;
+            let by = place.by.as_deref().unwrap_or(actor);
+            end(state, counts, (&place.target, &place.kind, by), |_| true)?;
+            after = Some(key);
+        }
+        if count < PAGE {
+            return Ok(());
+        }
+    }
+}
+
+fn of_row<T: DeserializeOwned>(key: &str, value: Value) -> Result<T, StateError> {
+    serde_json::from_value(value)
+        .map_err(|e| StateError::Shape { key: key.to_owned(), reason: e.to_string() })
 }
 
 fn end(
