@@ -191,6 +191,17 @@ fn posts_by_hashtag() {
     };
     let mut both = vec![first.object().to_owned(), last.object().to_owned()];
     both.sort();
+    assert_eq!(listed(), (2, both.clone()));
+    let update = |hashtag: &str, to: &[&str]| {
+        let tag = json!([{ "type": "Hashtag", "name": hashtag }]);
+        let note = json!({ "id": last.object(), "type": "Note", "content": "new", "tag": tag });
+        node.publish("alice", &json!({ "type": "Update", "object": note, "to": to }));
+    };
+    update("#Ziegen", &[PUBLIC]);
+    assert_eq!(listed(), (1, vec![first.object().to_owned()]), "the newest version counts");
+    update("#Kühe", &[&node.actor("bob")]);
+    assert_eq!(listed(), (1, vec![first.object().to_owned()]), "which is not for everyone now");
+    update("#Kühe", &[PUBLIC]);
     assert_eq!(listed(), (2, both));
     node.publish("alice", &json!({ "type": "Delete", "object": first.object() }));
     assert_eq!(listed(), (1, vec![last.object().to_owned()]));

@@ -6,7 +6,7 @@ mod common;
 use common::*;
 use fedsx_projections::Fold;
 use fedsx_projections::folds::{
-    ActorState, Announces, Collections, Endorsements, FollowerGraph, KeyHistory, Objects,
+    ActorState, Announces, Collections, Endorsements, FollowerGraph, Hashtags, KeyHistory, Objects,
     PeerActors, Reactions, Replies, Reports,
 };
 use proptest::prelude::*;
@@ -32,9 +32,9 @@ proptest! {
             (Just(ops), prop::collection::vec(Just(indices).prop_shuffle(), 2))
         })
     ) {
-        let folds: [&dyn Fold; 11] = [
+        let folds: [&dyn Fold; 12] = [
             &ActorState, &Announces, &Endorsements, &FollowerGraph, &KeyHistory, &Objects, &PeerActors,
-            &Collections, &Reactions, &Replies, &Reports,
+            &Collections, &Hashtags, &Reactions, &Replies, &Reports,
         ];
         let said = build(&ops);
         for one in folds {

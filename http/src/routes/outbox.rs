@@ -35,6 +35,8 @@ pub(crate) async fn read(
     let query = parameters(&uri);
     let id = app.base().of_actor(&name, "outbox");
     let stream = Stream::Outbox(name.clone());
+    // All positions count, whoever reads: by that followers elsewhere tell that something is missing,
+    // the checkpoint of the Merkle log says the same, and pages name what they withhold.
     let total = app.kernel().log().store().stream_len(&stream).map_err(Refusal::from)?;
     let limit = parameter::<usize>("limit", first(&query, "limit"))?;
     let Some(window) = window(&app, &name, &query, limit.is_some(), total).await? else {

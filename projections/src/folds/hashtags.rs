@@ -1,11 +1,14 @@
 //! `hashtags`: which objects are under which hashtag.
 
+use fedsx_kernel::activity::Activity;
+use fedsx_kernel::address::same_origin;
 use fedsx_kernel::log::Record;
-use fedsx_kernel::state::State;
+use fedsx_kernel::state::{State, StateError, get_as, key, prefix, put_as};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::common::{embedded, is_actor, is_local_record, is_own, is_public};
-use super::tally::{self, Counts, Statement};
+use super::common::{Stamp, embedded, is_actor, is_local_record, is_own, is_public};
+use super::tally::{self, Counts};
 use crate::display;
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
@@ -15,11 +18,53 @@ use crate::reader::{Reader, Shown};
 /// Keys `[hashtag, time, object id]` with `{id, cid, order, undone, public}`, and `[hashtag]` with `{count}`. A
 /// hashtag has no `#` and is in lower case; the time is `published` of the Create, in milliseconds since
 /// 1970 with 15 digits, so that the newest come last. Only what addresses everyone is here, with the hashtags
-/// that it was created with, until its author deletes it (`undone`).
+/// of its newest version, until its author deletes it (`undone`).
 pub struct Hashtags;
 
 /// Hashtags of one object that count; more are a way to be everywhere.
 const MAX_HASHTAGS: usize = 32;
+/// Authors of one object that are looked at.
+const MAX_AUTHORS: usize = 16;
+
+/// What an author said of an object.
+#[derive(Default, Serialize, Deserialize)]
+struct Said {
+    /// When it was created; nothing is listed before that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    created_ms: Option<i64>,
+    /// The newest version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    newest: Option<Stamp>,
+    /// Whether that is for everyone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    public: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    hashtags: Vec<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    deleted: bool,
+}
+
+/// Where an object is listed.
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+struct Listed {
+    time: String,
+    hashtags: Vec<String>,
+}
+
+impl Said {
+    fn version(&mut self, activity: &Activity, hashtags: Vec<String>) {
+        if activity.kind() == "Create" {
+            let created_ms = activity.published_ms().unwrap_or(0).max(0);
+            self.created_ms = Some(self.created_ms.map_or(created_ms, |ms| ms.min(created_ms)));
+        }
+        let stamp = Stamp::of(activity);
+        if self.newest.as_ref().is_none_or(|newest| *newest < stamp) {
+            self.newest = Some(stamp);
+            self.public = is_public(activity);
+            self.hashtags = hashtags;
+        }
+    }
+}
 
 impl Fold for Hashtags {
     fn name(&self) -> &'static str {
@@ -27,7 +72,7 @@ impl Fold for Hashtags {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn scope(&self) -> Scope {
@@ -39,7 +84,8 @@ impl Fold for Hashtags {
     }
 
     fn shown_to(&self, key: &[String], value: &Value, reader: &Reader) -> Shown {
-        tally::shown_to(key, value, reader)
+        // All that was ever here is for everyone, so that anyone may know that it is here no more.
+        if value.is_null() { Shown::Whole } else { tally::shown_to(key, value, reader) }
     }
 
     fn fold(&self, _: &Context, state: &mut dyn State, record: &Record) -> Result<(), FoldError> {
@@ -47,28 +93,66 @@ impl Fold for Hashtags {
         if is_local_record(record) {
             return Ok(());
         }
+        let author = activity.actor();
         match activity.kind() {
-            "Create" => {
+            "Create" | "Update" => {
                 let Some((id, document)) = embedded(activity) else { return Ok(()) };
-                if is_actor(document)
-                    || !is_public(activity)
-                    || !is_own(activity.actor(), id, document)
-                {
+                if is_actor(document) || !is_own(author, id, document) {
                     return Ok(());
                 }
-                let time = format!("{:015}", activity.published_ms().unwrap_or(0).max(0));
                 // Keys that begin like a fold's notes are none of rows.
-                let is_row = |hashtag: &&String| !hashtag.starts_with(NOTES);
-                let hashtags = display::hashtags(document);
-                for hashtag in hashtags.iter().filter(is_row).take(MAX_HASHTAGS) {
-                    let statement =
-                        Statement { target: hashtag, kind: &time, by: id, id, activity };
-                    tally::take(state, Counts::Whole, &statement)?;
-                }
-                Ok(())
+                let is_row = |hashtag: &String| !hashtag.starts_with(NOTES);
+                let hashtags = display::hashtags(document).into_iter().filter(is_row);
+                let hashtags = hashtags.take(MAX_HASHTAGS).collect();
+                Ok(change(state, id, author, |said| said.version(activity, hashtags))?)
             }
-            "Delete" => Ok(tally::named(state, Counts::Whole, activity)?),
+            "Delete" => match activity.object_id() {
+                Some(id) if id != author && same_origin(author, id) => {
+                    Ok(change(state, id, author, |said| said.deleted = true)?)
+                }
+                _ => Ok(()),
+            },
             _ => Ok(()),
         }
     }
+}
+
+/// Takes what an author says of an object, and lists it as what is known of it now says: so it
+/// does not matter in which order that came.
+fn change(
+    state: &mut dyn State,
+    id: &str,
+    author: &str,
+    change: impl FnOnce(&mut Said),
+) -> Result<(), StateError> {
+    let place = key(&["~said", id, author]);
+    let mut said: Said = get_as(state, &place)?.unwrap_or_default();
+    change(&mut said);
+    put_as(state, &place, &said)?;
+
+    // Of several authors of one origin, the object is the first one's who created it.
+    let all = state.scan(&prefix(&["~said", id]), None, MAX_AUTHORS)?;
+    let all = all.into_iter().map(|(key, said)| tally::of_row::<Said>(&key, said));
+    let all = all.collect::<Result<Vec<_>, _>>()?;
+    let owner = all.into_iter().find(|said| said.created_ms.is_some()).unwrap_or_default();
+    let listed = match owner.created_ms.filter(|_| owner.public) {
+        Some(ms) => Listed { time: format!("{ms:015}"), hashtags: owner.hashtags },
+        None => Listed::default(),
+    };
+    let place = key(&["~listed", id]);
+    let held: Listed = get_as(state, &place)?.unwrap_or_default();
+    for hashtag in &held.hashtags {
+        if held.time != listed.time || !listed.hashtags.contains(hashtag) {
+            tally::set(state, Counts::Whole, (hashtag, &held.time, id), None)?;
+        }
+    }
+    for hashtag in &listed.hashtags {
+        let row = owner.newest.as_ref().map(|newest| (id, newest, owner.deleted));
+        tally::set(state, Counts::Whole, (hashtag, &listed.time, id), row)?;
+    }
+    if listed.hashtags.is_empty() {
+        state.remove(&place);
+        return Ok(());
+    }
+    if held == listed { Ok(()) } else { put_as(state, &place, &listed) }
 }

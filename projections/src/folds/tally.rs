@@ -133,6 +133,34 @@ pub(super) fn take(
     count(state, counts, target, kind, counted, entry.counted())
 }
 
+/// Sets a row for everyone, or takes it away: of a fold that knows by itself what stands, and whose
+/// rows come and go. `row` has the id, the place, and whether the statement is `undone`.
+pub(super) fn set(
+    state: &mut dyn State,
+    counts: Counts,
+    (target, kind, by): (&str, &str, &str),
+    row: Option<(&str, &Stamp, bool)>,
+) -> Result<(), StateError> {
+    let entry_key = entry_key(target, kind, by);
+    let held: Option<Entry> = get_as(state, &entry_key)?;
+    let entry = row.map(|(id, stamp, undone)| Entry {
+        id: id.to_owned(),
+        stamp: stamp.clone(),
+        undone,
+        public: true,
+    });
+    if held == entry {
+        return Ok(());
+    }
+    let before = held.and_then(|held| held.counted());
+    let after = entry.as_ref().and_then(Entry::counted);
+    match &entry {
+        Some(entry) => put_as(state, &entry_key, entry)?,
+        None => state.remove(&entry_key),
+    }
+    count(state, counts, target, kind, before, after)
+}
+
 /// What of a row of a tally a reader is shown; rows of statements mostly end with the actor.
 pub(super) fn shown_to(key: &[String], value: &Value, reader: &Reader) -> Shown {
     let Some(actor) = key.last().filter(|_| value.get("cid").is_some()) else {
@@ -235,7 +263,7 @@ pub(super) fn left(
     }
 }
 
-fn of_row<T: DeserializeOwned>(key: &str, value: Value) -> Result<T, StateError> {
+pub(super) fn of_row<T: DeserializeOwned>(key: &str, value: Value) -> Result<T, StateError> {
     serde_json::from_value(value)
         .map_err(|e| StateError::Shape { key: key.to_owned(), reason: e.to_string() })
 }

@@ -160,6 +160,10 @@ pub fn ops() -> impl Strategy<Value = Vec<(usize, Op, usize)>> {
     prop::collection::vec((0..4usize, op, 0..6usize), 1..30)
 }
 
+fn hashtag(seq: usize) -> Value {
+    json!([{"type": "Hashtag", "name": ["#a", "#b", "c"][seq % 3]}])
+}
+
 /// For everyone, for one actor, or for nobody in particular.
 fn addressed(mut content: Value, audience: usize) -> Value {
     match audience {
@@ -193,13 +197,16 @@ pub fn build(ops: &[(usize, Op, usize)]) -> Vec<Said> {
         let content = match op {
             Op::Create(number) => {
                 let mut object = note(author, *number, &format!("{seq}"));
+                object["tag"] = hashtag(seq);
                 if seq % 2 == 0 {
                     object["inReplyTo"] = json!(note_id(2, seq % 3));
                 }
                 json!({"type": "Create", "object": object})
             }
             Op::Update(of, number) => {
-                json!({"type": "Update", "object": note(*of, *number, &format!("changed {seq}"))})
+                let mut object = note(*of, *number, &format!("changed {seq}"));
+                object["tag"] = hashtag(seq);
+                json!({"type": "Update", "object": object})
             }
             Op::Delete(of, number) => json!({"type": "Delete", "object": note_id(*of, *number)}),
             Op::About(verb @ ("Follow" | "Block"), index) => {
