@@ -161,7 +161,8 @@ pub fn ops() -> impl Strategy<Value = Vec<(usize, Op, usize)>> {
 }
 
 fn hashtag(seq: usize) -> Value {
-    json!([{"type": "Hashtag", "name": ["#a", "#b", "c"][seq % 3]}])
+    let name = ["#a", "#b", "c"][seq % 3];
+    json!([{"type": "Hashtag", "name": name}])
 }
 
 /// For everyone, for one actor, or for nobody in particular.
