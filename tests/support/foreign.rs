@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::client::Answer;
 use super::node::Node;
 use super::signing::{fetch_signed, send, signed_by};
-use super::{ACTIVITY_JSON, PUBLIC};
+use super::PUBLIC;
 
 /// How a delivery of a foreign actor is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
