@@ -27,9 +27,7 @@ pub(super) fn http(args: &ServeArgs) -> Result<HttpOptions> {
         actor_requests_per_second: args
             .actor_requests_per_second
             .unwrap_or(usual.actor_requests_per_second),
-        peer_reads_per_second: args
-            .peer_reads_per_second
-            .unwrap_or(usual.peer_reads_per_second),
+        peer_reads_per_second: args.peer_reads_per_second.unwrap_or(usual.peer_reads_per_second),
         connections,
         concurrent_per_address: count(args.concurrent_per_address, usual.concurrent_per_address),
         requests_in_flight,

@@ -2,10 +2,10 @@
 
 use axum::http::{HeaderMap, Method, Uri, header};
 use fedsx_delivery::signature;
-use fedsx_kernel::{ActorName, origin_of};
 use fedsx_kernel::metrics;
 use fedsx_kernel::refusal::{Problem, RETRY_AFTER, Refusal};
 use fedsx_kernel::tokens::{Grant, Scope};
+use fedsx_kernel::{ActorName, origin_of};
 
 use crate::app::App;
 use crate::capability::{Capabilities, Capability};

@@ -12,10 +12,10 @@ use fedsx_kernel::runtime::OsRandom;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::PUBLIC;
 use super::client::Answer;
 use super::node::Node;
 use super::signing::{fetch_signed, send, signed_by};
-use super::PUBLIC;
 
 /// How a delivery of a foreign actor is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
