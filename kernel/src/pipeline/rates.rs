@@ -7,13 +7,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-
 use tokio::time::Instant;
 
 use crate::refusal::{Problem, Refusal};
 
-/// Peers that are remembered; the share of a forgotten one is whole again.
+/// Peers that are remembered, those that were heard of last; the share of a forgotten one is whole
+/// again.
 const PEERS: u64 = 100_000;
 const SECOND_US: i64 = 1_000_000;
 
@@ -33,9 +34,15 @@ impl Rates {
     /// So many a second, and `burst` at once; `per_second` 0 means no limit. A peer whose share is
     /// used up is `told` so.
     pub fn new(per_second: u32, burst: u32, told: &'static str) -> Self {
+        Self::remembering(PEERS, per_second, burst, told)
+    }
+
+    fn remembering(peers: u64, per_second: u32, burst: u32, told: &'static str) -> Self {
         let interval_us = if per_second == 0 { 0 } else { SECOND_US / i64::from(per_second) };
         let burst_us = interval_us.saturating_mul(i64::from(burst.max(1)));
-        Self { due_us: Cache::new(PEERS), start: Instant::now(), interval_us, burst_us, told }
+        // By default those would be kept that were seen most often, and who is new, never.
+        let due_us = Cache::builder().max_capacity(peers).eviction_policy(EvictionPolicy::lru());
+        Self { due_us: due_us.build(), start: Instant::now(), interval_us, burst_us, told }
     }
 
     /// Nothing is counted.
@@ -102,6 +109,30 @@ mod tests {
         }
         rates.check("https://b.example").unwrap();
         rates.take("https://b.example").unwrap();
+    }
+
+    #[test]
+    fn who_was_not_heard_of_longest_is_forgotten() {
+        assert_eq!(Rates::new(1, 1, "too often").due_us.policy().max_capacity(), Some(PEERS));
+        let rates = Rates::remembering(3, 1, 1, "too often");
+        let name = |peer: u32| format!("https://{peer}.example");
+        let deliver = |peer: u32| {
+            let taken = rates.take(&name(peer));
+            rates.due_us.run_pending_tasks();
+            taken
+        };
+        let remembered = || {
+            let known = |peer: &u32| rates.due_us.contains_key(&name(*peer));
+            (0..5).filter(known).collect::<Vec<_>>()
+        };
+        for peer in 0..3 {
+            deliver(peer).unwrap();
+        }
+        assert_eq!(remembered(), [0, 1, 2], "as many as there is room for");
+        deliver(3).unwrap();
+        assert_eq!(remembered(), [1, 2, 3], "the newest is remembered");
+        deliver(0).unwrap();
+        assert_eq!(remembered(), [0, 2, 3], "whose share was whole again");
     }
 
     #[test]
