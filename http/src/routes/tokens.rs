@@ -42,7 +42,7 @@ pub(super) fn refusal(error: TokenError) -> Refusal {
     let problem = match error {
         TokenError::Store(error) => return error.into(),
         TokenError::NotFound(_) => Problem::NotFound,
-        TokenError::Configured(_) | TokenError::TooMany => Problem::Conflict,
+        TokenError::Configured(_) | TokenError::TooMany(_) => Problem::Conflict,
         TokenError::Damaged(_) => Problem::Internal,
         _ => Problem::InvalidParameter,
     };

@@ -30,6 +30,8 @@ type Hash = [u8; 32];
 #[derive(Clone)]
 pub struct Tokens {
     inner: Arc<Inner>,
+    /// How many are kept at most.
+    pub(super) most: usize,
 }
 
 struct Inner {
@@ -97,7 +99,7 @@ impl Tokens {
             ledger.apply(of_configurations)?;
         }
         let held = RwLock::new(Held { configured: HashMap::new(), issued });
-        Ok(Self { inner: Arc::new(Inner { key, ledger, clock, held }) })
+        Ok(Self { inner: Arc::new(Inner { key, ledger, clock, held }), most: MAX_ISSUED })
     }
 
     /// Takes these tokens of the configuration in place of those that it had before.
@@ -133,13 +135,27 @@ impl Tokens {
             revoked: None,
         };
         let mut held = self.write();
-        if held.issued.len() >= MAX_ISSUED {
-            return Err(TokenError::TooMany);
+        if held.issued.len() >= self.most {
+            self.forget_one(&mut held.issued, now)?;
         }
         self.store(&hash, &record)?;
         let info = TokenInfo::issued(&record);
         held.issued.insert(hash, record);
         Ok(Issued { secret, info })
+    }
+
+    /// Forgets the token that ended first: it is as invalid as if it had never been.
+    fn forget_one(
+        &self,
+        issued: &mut HashMap<Hash, Record>,
+        now: Timestamp,
+    ) -> Result<(), TokenError> {
+        let ended = |(hash, record): (&Hash, &Record)| Some((record.ended(now)?, *hash));
+        let (_, first) =
+            issued.iter().filter_map(ended).min().ok_or(TokenError::TooMany(self.most))?;
+        self.inner.ledger.apply(vec![([PREFIX, &first].concat(), None)])?;
+        issued.remove(&first);
+        Ok(())
     }
 
     /// Ends an issued token at once. Durable after the log's next sync.

@@ -22,7 +22,7 @@ use crate::log::StoreError;
 
 /// The longest label, in characters.
 pub const MAX_LABEL_CHARS: usize = 100;
-/// Tokens in the ledger, those that ended included.
+/// Tokens in the ledger. Those that ended make room for new ones, the longest ended first.
 pub const MAX_ISSUED: usize = 100_000;
 
 /// Why a token was not taken.
@@ -51,8 +51,8 @@ pub enum TokenError {
     #[error("a token expires at some time in the future")]
     Expiry,
     /// There are too many.
-    #[error("there are {MAX_ISSUED} tokens; revoke some")]
-    TooMany,
+    #[error("there are {0} tokens that have not ended; revoke some")]
+    TooMany(usize),
     /// There is no such token.
     #[error("there is no token {0:?}")]
     NotFound(String),

@@ -73,6 +73,14 @@ pub(super) struct Record {
     pub revoked: Option<Timestamp>,
 }
 
+impl Record {
+    /// When it ended, where it has.
+    pub fn ended(&self, now: Timestamp) -> Option<Timestamp> {
+        let expired = self.expires.filter(|expires| *expires <= now);
+        [self.revoked, expired].into_iter().flatten().min()
+    }
+}
+
 /// A token without its secret.
 #[derive(Clone, Debug, Serialize)]
 pub struct TokenInfo {

@@ -124,3 +124,29 @@ fn impossible_tokens_are_refused() {
     }
     assert!(tokens.list().is_empty());
 }
+
+#[test]
+fn tokens_that_ended_make_room_for_new_ones() {
+    let (ledger, clock, random) =
+        (MemoryStorage::default().ledgers(), at(1_000), SeededRandom::new(1));
+    let mut tokens = Tokens::load(ledger.clone(), [1; 32], clock.clone()).expect("load");
+    assert_eq!(tokens.most, MAX_ISSUED);
+    tokens.most = 3;
+    let issue = |expires| tokens.issue(new("", expires), &random);
+    let [short, long, forever] =
+        [Some(1_100), Some(1_200), None].map(|expires| issue(expires).expect("there is room"));
+    let refusal = issue(None).expect_err("there is none");
+    assert!(matches!(refusal, TokenError::TooMany(3)), "{refusal}");
+    assert!([&short, &long, &forever].iter().all(|held| tokens.find(&held.secret).is_ok()));
+    clock.0.store(1_100, Ordering::Relaxed);
+    tokens.revoke(&forever.info.grant.token_id).expect("revoked");
+    clock.0.store(1_150, Ordering::Relaxed);
+    let newer = [None, None].map(|expires| issue(expires).expect("two ended"));
+    assert!(issue(None).is_err(), "and no more");
+    for ended in [&short, &forever] {
+        assert_eq!(check(&tokens.find(&ended.secret).expect_err("it ended")), "known");
+    }
+    let again = Tokens::load(ledger, [1; 32], clock).expect("load");
+    assert_eq!(again.list().len(), 3, "what was forgotten is not in the ledger either");
+    assert!(newer.iter().chain([&long]).all(|held| again.find(&held.secret).is_ok()));
+}
