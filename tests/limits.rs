@@ -1,5 +1,6 @@
 //! Limits on what comes in: each is reached, answered as plans/limits.md says, and harms nobody else.
 
+mod inner;
 mod table;
 
 use std::io::{Read, Write};
@@ -14,9 +15,9 @@ use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client};
 use crate::support::node::{Node, Spec};
-use crate::support::peer::{Foreign, fetch_signed};
-use crate::support::verbs::note;
-use crate::support::{ACTIVITY_JSON, PATIENCE, Peer, Sign, eventually};
+use crate::support::peer::{Foreign, fetch_signed, unique};
+use crate::support::verbs::{items, note};
+use crate::support::{ACTIVITY_JSON, PATIENCE, Peer, Sign, at_once, eventually};
 
 /// An instance with options in place of their defaults.
 fn with(options: &[(&str, &str)]) -> Node {
@@ -225,6 +226,55 @@ fn heads_and_documents_have_sizes() {
     let detail = problem["detail"].as_str().expect("a detail");
     assert!(detail.chars().count() <= 1001, "{} characters", detail.chars().count());
     assert_eq!(node.settled_head(), head, "nothing was appended");
+}
+
+#[test]
+fn ids_and_pages_have_sizes() {
+    let (node, peer) = (Node::start(), Peer::start());
+    node.create("alice");
+    node.create("bob");
+    let (alice, to_alice) = (node.as_actor("alice"), [&*node.actor("alice")]);
+    // An id, filled up to so many bytes.
+    let long = |base: &str, bytes: usize| {
+        let id = format!("{base}/{:032x}/", unique());
+        format!("{id}{}", "x".repeat(bytes - id.len()))
+    };
+    let like = |id: &str| alice.post("/activity", &json!({ "type": "Like", "object": id }));
+    like(&long("https://a.example", 2048)).expect(201, "an id of 2048 bytes");
+    let trent = peer.actor("trent");
+    let deliver = |name: &str, id: String| {
+        let mut activity = trent.plain("Like", json!(node.actor("bob")), &to_alice);
+        activity[name] = id.into();
+        trent.deliver(&node, "/actors/alice/inbox", &activity, Sign::Cavage)
+    };
+    deliver("id", long(&peer.base, 2048)).expect(202, "an id of 2048 bytes");
+    let head = node.settled_head();
+    let refused = like(&long("https://a.example", 2049));
+    refused.refused(422, "unknown-reference", "one byte more");
+    for member in ["id", "actor", "object"] {
+        let refused = deliver(member, long(&peer.base, 2049));
+        refused.refused(422, "invalid-activity", &format!("one byte more in {member}"));
+    }
+    assert_eq!(node.settled_head(), head, "nothing was appended");
+
+    let text = json!({ "type": "Note", "content": "for a page" });
+    let to_bob = json!({ "type": "Create", "to": [node.actor("bob")], "object": text });
+    at_once(8, |_| {
+        for _ in 0..26 {
+            node.publish("alice", &to_bob);
+        }
+    });
+    let places = [("alice", "/actors/alice/outbox?page=1"), ("bob", "/actors/bob/inbox?page=true")];
+    for (name, path) in places {
+        let client = node.as_actor(name);
+        for (limit, shown) in [(199, 199), (200, 200), (201, 200), (1_000_000, 200)] {
+            let page = client.get(&format!("{path}&limit={limit}")).expect(200, path).json();
+            assert_eq!(items(&page).len(), shown, "{path} with a limit of {limit}");
+            let next = page["next"].as_str().unwrap_or_else(|| panic!("a next page of {path}"));
+            let rest = items(&client.get(next).expect(200, next).json());
+            assert!(!rest.is_empty() && rest.iter().all(|item| !items(&page).contains(item)));
+        }
+    }
 }
 
 fn metric(node: &Node, name: &str) -> f64 {

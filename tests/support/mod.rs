@@ -5,6 +5,7 @@ pub mod collector;
 pub mod crates;
 pub mod exposition;
 pub mod foreign;
+pub mod inside;
 pub mod matrix;
 pub mod node;
 pub mod npm;
@@ -13,6 +14,7 @@ pub mod pip;
 pub mod poll;
 pub mod program;
 pub mod signing;
+pub mod touchy;
 pub mod verbs;
 
 pub use client::{Answer, Client};

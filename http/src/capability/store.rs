@@ -24,7 +24,7 @@ const USES: &[u8] = b"capability-uses\0";
 /// No capability is as short as this: it has a signature and two keys.
 const MIN_TOKEN_BYTES: usize = 150;
 /// Revoked blocks at most.
-const MAX_REVOKED: usize = 100_000;
+pub(super) const MAX_REVOKED: usize = 100_000;
 /// Tokens of which it is remembered for whom they speak.
 const REMEMBERED: u64 = 4096;
 /// The length of a block's name, in hexadecimal digits.
@@ -34,6 +34,8 @@ const ID_DIGITS: usize = 128;
 #[derive(Clone)]
 pub struct Capabilities {
     pub(super) inner: Arc<Inner>,
+    /// How many blocks are revoked at most.
+    pub(super) most_revoked: usize,
 }
 
 pub(super) struct Inner {
@@ -87,7 +89,7 @@ impl Capabilities {
             actors: Cache::new(REMEMBERED),
             counting: Mutex::new(()),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), most_revoked: MAX_REVOKED })
     }
 
     /// Forgets all that a ledger holds of capability tokens, which is right where the key that signed
@@ -192,8 +194,9 @@ impl Capabilities {
         if let Some(Some(at)) = revoked.get(&id) {
             return Ok(*at);
         }
-        if revoked.len() >= MAX_REVOKED {
-            let detail = format!("{MAX_REVOKED} are revoked; change the master key instead");
+        let most = self.most_revoked;
+        if revoked.len() >= most {
+            let detail = format!("{most} are revoked; change the master key instead");
             return Err(Refusal::new(Problem::Conflict, detail));
         }
         let key = [REVOKED, id.as_bytes()].concat();

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use fedsx_kernel::log::{MemoryStorage, Storage as _};
-use fedsx_kernel::refusal::Refusal;
+use fedsx_kernel::refusal::{Problem, Refusal};
 use fedsx_kernel::runtime::Runtime;
 use fedsx_kernel::tokens::Scope;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::store::MAX_REVOKED;
 use super::*;
 
 fn capabilities() -> Capabilities {
@@ -167,4 +168,26 @@ fn names_are_kept_within_limits() {
     assert!(held.known(&last[1]).is_none() && held.known(&last[0]).is_some());
     let other = held.issue(&"bob".parse().unwrap(), &[Scope::Publish], None, "").unwrap().1;
     assert!(held.known(&other[0]).is_some(), "others have room of their own");
+}
+
+#[test]
+fn so_many_blocks_are_revoked_and_no_more() {
+    let mut held = capabilities();
+    assert_eq!(held.most_revoked, MAX_REVOKED);
+    held.most_revoked = 2;
+    let whole = issued(&held, &[Scope::Publish]);
+    let ids: Vec<_> = (0..3)
+        .map(|n| {
+            let wish = Narrowing { verbs: vec![format!("V{n}")], ..Narrowing::default() };
+            let narrowed = narrow(&whole, &wish).expect("narrowed");
+            held.open(&narrowed).expect("opened").revocation_ids().remove(1)
+        })
+        .collect();
+    let at = held.revoke(&ids[0]).expect("revoked");
+    held.revoke(&ids[1]).expect("revoked");
+    let refusal = held.revoke(&ids[2]).expect_err("one more");
+    assert_eq!(refusal.problem, Problem::Conflict);
+    assert!(refusal.detail.contains("master key"), "{refusal}");
+    assert!(held.revoked(&ids[2]).is_none() && held.revoked(&ids[1]).is_some());
+    assert_eq!(held.revoke(&ids[0]).expect("it was before"), at);
 }

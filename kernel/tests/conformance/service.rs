@@ -4,7 +4,8 @@ use std::future::Future;
 use std::sync::{Arc, Condvar, Mutex};
 
 use fedsx_kernel::log::{
-    Append, AppendError, Appended, Log, LogOptions, Once, Pending, Place, Storage, Stream,
+    Append, AppendError, Appended, Log, LogOptions, MemoryStorage, Once, Pending, Place, Storage,
+    Stream,
 };
 use fedsx_kernel::runtime::{Blocking, Runtime, TokioBlocking};
 use fedsx_kernel::{Activity, Problem, Refusal};
@@ -431,6 +432,31 @@ pub fn a_queue_has_an_end<P: Provider>() {
         }
         assert_eq!(log.head(), accepted);
         log.append(append(activity("alice", 99, &[]), Place::Local)).await.unwrap();
+    });
+}
+
+/// As many places as the queue has by default, and not one more.
+#[test]
+fn a_full_queue_refuses_appends() {
+    run(async {
+        let (held, options) = (Held::default(), LogOptions::default());
+        let log = open_with(Arc::new(MemoryStorage::default()), &options, held.runtime());
+        let one = || append(activity("alice", 0, &[]), Place::Local);
+        // The writer takes this one and waits.
+        let first = log.enqueue(one()).unwrap();
+        while log.waiting() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let enqueue = |_| log.enqueue(one()).unwrap();
+        let pending: Vec<Pending> = (0..options.queue).map(enqueue).collect();
+        let refusal = Refusal::from(log.enqueue(one()).err().unwrap());
+        assert_eq!(refusal.problem, Problem::Busy);
+        held.let_go();
+        assert!(!first.committed().await.unwrap().already());
+        for one in pending {
+            assert!(one.committed().await.unwrap().already());
+        }
+        log.append(one()).await.unwrap();
     });
 }
 
