@@ -84,6 +84,7 @@ fn is_poisoned(node: &Node, why: &str) {
     let ready = node.client().get("/readyz").expect(503, "not ready").json();
     let reasons = ready["reasons"].to_string();
     assert!(reasons.contains("until a restart") && reasons.contains(why), "{ready}");
+    assert_eq!(ready["reasons"][0]["reason"], "store-poisoned", "{ready}");
     for path in ["/actors/alice", "/actors/alice/outbox?page=true", "/projections/objects"] {
         node.client().get(path).expect(200, "reads go on");
     }
@@ -123,6 +124,8 @@ fn a_full_disk_answers_507_and_recovers() {
     disk.fill_up_to(10 * 1024);
     let client = node.as_actor("alice");
     for round in 0..2 {
+        let ready = node.client().get("/readyz").expect(503, "not ready").json();
+        assert_eq!(ready["reasons"][0]["reason"], "disk-low", "{ready}");
         let refused = client.post("/activity", &note("no room"));
         refused.refused(507, "storage-full", "a publish");
         // Keys that are made for a publish stay without effect.
@@ -141,6 +144,9 @@ fn a_full_disk_answers_507_and_recovers() {
         node.restart();
     }
     disk.free();
+    eventually(PATIENCE, "it is ready again by itself", || {
+        (node.client().get("/readyz").status == 200).then_some(())
+    });
     published.push(node.note("alice", "there is room again"));
     peer.receives(&published[2].id);
     let delivery = mallory.note("there is room again", &[&alice]);

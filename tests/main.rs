@@ -65,6 +65,7 @@ mod observability;
 mod operator;
 mod privacy;
 mod projections;
+mod readiness;
 mod reports;
 mod rich_verbs;
 mod shown;

@@ -1,9 +1,12 @@
 //! Traces: one goes from a publish here over the delivery to the inbox, the log and the projections
 //! of another instance; both have to agree to that.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use crate::support::collector::{Collector, Taken};
+use crate::support::matrix::Matrix;
 use crate::support::node::{Node, Spec};
 use crate::support::{PATIENCE, Peer, Sign, eventually};
 
@@ -58,6 +61,11 @@ fn one_trace_spans_both_instances() {
         |span: &Taken| about(span, &there, "project") && span.says("fedsx.projection", "feed");
     span(&collector, "of the feed", feed);
     assert!(!format!("{:?}", collector.spans()).contains(SECRET_WORDS), "no content in traces");
+    let shown: BTreeSet<_> = collector.spans().into_iter().map(|span| span.name).collect();
+    let page = Matrix::of("plans/observability.md");
+    let (_, rows) = page.table("span");
+    let listed: BTreeSet<_> = rows.iter().map(|row| row[0].trim_matches('`').to_owned()).collect();
+    assert_eq!(shown, listed, "the page names every span");
 }
 
 #[test]

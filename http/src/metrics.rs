@@ -193,10 +193,15 @@ mod tests {
     }
 
     #[test]
-    fn each_reason_is_explained() {
+    fn each_reason_and_each_warning_is_explained() {
         let page = include_str!("../../plans/observability.md");
         for reason in readiness::Reason::ALL {
             assert!(page.contains(&format!("| `{}` |", reason.slug())), "{}", reason.slug());
+        }
+        let (_, warnings) = page.split_once("\nWarnings: ").unwrap_or_default();
+        let (warnings, _) = warnings.split_once("\n\n").unwrap_or_default();
+        for warning in readiness::Warning::ALL {
+            assert!(warnings.contains(&format!("`{}` (", warning.slug())), "{}", warning.slug());
         }
     }
 

@@ -84,10 +84,33 @@ impl Reason {
     }
 }
 
+/// What an operator should know of an instance that is ready all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Warning {
+    /// The disk has less than twice the reserve.
+    DiskFilling,
+    /// The clock is behind the log.
+    ClockBehind,
+}
+
+impl Warning {
+    /// Every warning.
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 2] = [Self::DiskFilling, Self::ClockBehind];
+
+    /// The slug.
+    pub(crate) const fn slug(self) -> &'static str {
+        match self {
+            Self::DiskFilling => "disk-filling",
+            Self::ClockBehind => "clock-behind",
+        }
+    }
+}
+
 /// What an instance answers that is asked whether it is ready.
 pub(crate) struct Report {
     reasons: Vec<(Reason, String)>,
-    warnings: Vec<(&'static str, String)>,
+    warnings: Vec<(Warning, String)>,
     global_seq: u64,
 }
 
@@ -110,12 +133,12 @@ impl Report {
             if space.is_short() {
                 reasons.push((Reason::DiskLow, what));
             } else if space.free_bytes < space.reserve_bytes.saturating_mul(2) {
-                warnings.push(("disk-filling", what));
+                warnings.push((Warning::DiskFilling, what));
             }
         }
         behind(app, head, &mut reasons);
         if let Some(warning) = clock(app, head) {
-            warnings.push(("clock-behind", warning));
+            warnings.push((Warning::ClockBehind, warning));
         }
         Self { reasons, warnings, global_seq: head }
     }
@@ -142,8 +165,7 @@ impl Report {
             "global_seq": self.global_seq,
         });
         if in_full && let Some(answer) = answer.as_object_mut() {
-            let warning =
-                |(slug, detail): &(&str, String)| json!({ "warning": slug, "detail": detail });
+            let warning = |(warning, detail): &(Warning, String)| json!({ "warning": warning.slug(), "detail": detail });
             let warnings = self.warnings.iter().map(warning).collect::<Vec<_>>();
             answer.insert("warnings".into(), warnings.into());
         }

@@ -131,12 +131,34 @@ mod tests {
     }
 
     #[test]
+    fn this_machine_and_trusted_proxies_are_near() {
+        let is_near = |connection: &str, told: Option<&str>| {
+            let told = told.map(|told| (X_FORWARDED_FOR, told.parse().unwrap()));
+            let trusted = ["10.0.0.0/8", "2001:db8::/64"].map(|net| net.parse().unwrap());
+            let headers = HeaderMap::from_iter(told);
+            ClientAddress::of(connection.parse().unwrap(), &headers, &trusted).is_near
+        };
+        for near in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "10.1.2.3", "2001:db8::7"]
+        {
+            assert!(is_near(near, None), "{near}");
+            // What counts is who holds the connection, not for whom.
+            assert!(is_near(near, Some("203.0.113.9")), "{near}");
+        }
+        for far in ["203.0.113.9", "11.0.0.1", "192.168.0.1", "2001:db8:0:1::7", "fe80::1"] {
+            assert!(!is_near(far, None), "{far}");
+            for claim in ["127.0.0.1", "10.0.0.1", "::1"] {
+                assert!(!is_near(far, Some(claim)), "{far} says that it is {claim}");
+            }
+        }
+    }
+
+    #[test]
     fn what_was_passed_on_is_not_local() {
         let mut headers = HeaderMap::new();
         let of =
             |headers: &HeaderMap| ClientAddress::of("127.0.0.1".parse().unwrap(), headers, &[]);
         assert!(of(&headers).is_local());
         headers.insert(header::FORWARDED, "for=127.0.0.1".parse().unwrap());
-        assert!(!of(&headers).is_local());
+        assert!(!of(&headers).is_local() && of(&headers).is_near);
     }
 }
