@@ -5,6 +5,7 @@ mod decided;
 mod events;
 mod kept;
 mod live;
+mod pages;
 mod past;
 mod private;
 
@@ -42,7 +43,7 @@ fn everything(client: &Client, token: Option<&str>, name: &str, head: u64) -> St
             let page = client.get(&path).expect(200, name);
             text.push_str(&String::from_utf8_lossy(&page.body));
             match page.json()["next"].as_str() {
-                Some(next) => after = format!("&after={}", encoded(&next.replace('\n', "%0A"))),
+                Some(next) => after = format!("&after={}", encoded(next).replace('\n', "%0A")),
                 None => break,
             }
         }

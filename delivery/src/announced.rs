@@ -8,6 +8,9 @@
 //! `Create` that we make around it. Both are recorded in the `local` stream: they were delivered to
 //! nobody here.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

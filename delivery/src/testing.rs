@@ -280,6 +280,7 @@ pub(crate) struct Node {
     pub kernel: Kernel,
     pub delivery: Delivery,
     pub discovery: Discovery,
+    pub client: Client,
     pub storage: Arc<dyn Storage>,
     pub net: Arc<Net>,
 }
@@ -339,11 +340,11 @@ impl Node {
             kernel: kernel.clone(),
             ledgers: storage.ledgers(),
             discovery: discovery.clone(),
-            client,
+            client: client.clone(),
             supervisor,
         };
         let delivery = Delivery::open(parts, options).await.unwrap();
-        Self { kernel, delivery, discovery, storage, net }
+        Self { kernel, delivery, discovery, client, storage, net }
     }
 
     /// A node that starts over what this one stored, after this one was shut down.

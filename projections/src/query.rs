@@ -1,5 +1,8 @@
 //! Reading pages of a projection.
 
+#[cfg(test)]
+mod tests;
+
 use fedsx_kernel::state::{StateError, key, parts, prefix};
 use serde::Serialize;
 use serde_json::Value;

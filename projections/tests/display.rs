@@ -190,6 +190,31 @@ fn limits() {
     assert!(object(&long).to_string().len() < 10_000);
 }
 
+#[test]
+fn tags_and_attachments_are_counted() {
+    let shown = |member: &str, form: &str, of: &dyn Fn(usize) -> Value, count: usize| {
+        let all: Vec<Value> = (0..count).map(of).collect();
+        object(&json!({ "type": "Note", member: all }))[form].as_array().unwrap().clone()
+    };
+    let tag = |n: usize| json!({ "type": "Hashtag", "name": format!("t{n}") });
+    let tags = |count: usize| shown("tag", "hashtags", &tag, count);
+    assert_eq!(tags(200).len(), 200);
+    assert_eq!(tags(201), tags(200), "the first ones are shown");
+    let file = |n: usize| json!(format!("https://x.example/{n}"));
+    let attachments = |count: usize| shown("attachment", "attachments", &file, count);
+    assert_eq!(attachments(64).len(), 64);
+    assert_eq!(attachments(65), attachments(64), "the first ones are shown");
+}
+
+#[test]
+fn html_is_read_up_to_a_size() {
+    let bytes = 128 * 1024;
+    let of = |bytes: usize| format!("<b>x</b>{}", "y".repeat(bytes - "<b>x</b>".len()));
+    assert_eq!(html(&of(bytes)), of(bytes));
+    let text = of(bytes).replace("<b>x</b>", "x");
+    assert_eq!(html(&of(bytes + 1)), text, "the text of what fits");
+}
+
 fn object(document: &Value) -> Value {
     Value::Object(display::object(document.as_object().unwrap()))
 }

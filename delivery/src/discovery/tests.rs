@@ -6,6 +6,7 @@ use fedsx_kernel::Problem;
 use fedsx_kernel::kernel::KeySource;
 use serde_json::json;
 
+use super::DiscoveryOptions;
 use crate::testing::{Answer, Node, actor_at, document, status};
 
 const BOB: &str = "http://b.example/u/bob";
@@ -202,4 +203,24 @@ async fn one_request_causes_few_fetches_and_spoils_nothing() {
     assert_eq!(spent.problem, Problem::TooManyRequests);
     // Who asks next is not told of a failure that was none of the actor's.
     assert!(super::budgeted(9, node.discovery.refresh("http://c.example/u/bob")).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn actor_documents_have_a_size() {
+    let node = Node::new().await;
+    let most = DiscoveryOptions::default().max_document_bytes;
+    node.net.serve("b.example", |hit| {
+        let bytes: usize = hit.path.trim_start_matches('/').parse().unwrap();
+        let mut actor = actor_at("b.example", "bob");
+        actor["id"] = json!(format!("http://b.example{}", hit.path));
+        actor["summary"] = json!("");
+        actor["summary"] = json!("x".repeat(bytes - actor.to_string().len()));
+        document(&actor)
+    });
+    let actor =
+        async |bytes: usize| node.discovery.actor(&format!("http://b.example/{bytes}")).await;
+    assert!(actor(most).await.unwrap()["summary"].is_string());
+    let refusal = actor(most + 1).await.unwrap_err();
+    assert_eq!(refusal.problem, Problem::UnknownKey);
+    assert!(refusal.to_string().contains(&format!("larger than {most} bytes")), "{refusal}");
 }

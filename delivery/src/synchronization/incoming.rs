@@ -1,5 +1,8 @@
 //! What another instance says about the followers here.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

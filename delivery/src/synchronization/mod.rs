@@ -125,10 +125,16 @@ pub fn followers_at(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use fedsx_genesis::fold::GRAPH;
+    use fedsx_kernel::Activity;
+    use fedsx_kernel::state::MemoryState;
+    use serde_json::json;
+
     use super::*;
 
     const BOB: &str = "https://b.example/bob";
     const BEN: &str = "https://b.example/ben";
+    const ALICE: &str = "https://a.example/actors/alice";
 
     #[test]
     fn digests() {
@@ -147,6 +153,38 @@ mod tests {
         for bad in ["", "0", &"0".repeat(63), &"g".repeat(64), &"é".repeat(32)] {
             assert_eq!(Partial::from_hex(bad), None, "{bad}");
         }
+    }
+
+    /// A state in which so many of Bob's instance follow Alice: what one Follow makes
+    /// of the listing that is read, under other names.
+    fn followed_by(count: usize) -> MemoryState {
+        let say = |content: serde_json::Value| Activity::from_document(content).unwrap();
+        let follow =
+            json!({ "type": "Follow", "id": "https://b.example/f", "actor": BOB, "object": ALICE });
+        let accept = json!({ "type": "Accept", "id": "https://a.example/a", "actor": ALICE, "object": follow });
+        let mut one = MemoryState::default();
+        for content in [follow, accept] {
+            Graph::new(GRAPH).fold(&mut one, &say(content)).unwrap();
+        }
+        let of = |n: usize| {
+            let rows =
+                one.0.iter().filter(|(key, _)| key.contains("followers") && key.contains(BOB));
+            let named = move |key: &String| key.replace(BOB, &format!("https://b.example/u/{n}"));
+            rows.map(move |(key, value)| (named(key), value.clone()))
+        };
+        MemoryState((0..count).flat_map(of).collect())
+    }
+
+    #[test]
+    fn so_many_followers_are_compared() {
+        let bobs = "https://b.example";
+        let (all, more) = (followed_by(MAX_FOLLOWERS), followed_by(MAX_FOLLOWERS + 1));
+        let followers = |state| followers_at(&Graph::new(GRAPH), state, ALICE, bobs).unwrap();
+        assert_eq!(followers(&all).unwrap().len(), MAX_FOLLOWERS);
+        assert_eq!(followers(&more), None);
+        let says = |state| Statements::default().header(state, ALICE, bobs).unwrap().is_some();
+        assert!(says(&all));
+        assert!(!says(&more), "nothing is said of more");
     }
 
     fn read(text: &str) -> Option<Statement> {

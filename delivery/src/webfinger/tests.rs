@@ -353,6 +353,26 @@ async fn another_subject_must_be_confirmed_by_its_host() {
 }
 
 #[tokio::test]
+async fn an_answer_has_a_size() {
+    let links = json!([{ "rel": "self", "type": "application/activity+json", "href": "http://b.example/a" }]);
+    let of = |bytes: usize| {
+        let text = |more: &str| json!({ "subject": more, "links": links }).to_string();
+        let body = text(&"x".repeat(bytes - text("").len()));
+        http(200, "application/jrd+json", &body)
+    };
+    for (bytes, fits) in [(64 * 1024, true), (64 * 1024 + 1, false)] {
+        let url = "b.example:99/.well-known/webfinger?resource=acct:a@b.example:99";
+        let found = Net::new([(url, of(bytes))]).lookup("a@b.example:99").await;
+        match found {
+            Ok(found) => assert!(fits && found.actor_url == "http://b.example/a", "{bytes}"),
+            Err(error) => {
+                assert!(!fits && error.to_string().contains("larger than 65536 bytes"), "{error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn bad_answers_are_told_apart() {
     let large = format!("{{\"subject\": \"{}\"}}", "a".repeat(70_000));
     for (answer, expected) in [
