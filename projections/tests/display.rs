@@ -150,6 +150,8 @@ fn what_is_shown_of_names() {
         ("Tom &amp; Jerry", "Tom & Jerry"),
         ("1 < 2", "1 < 2"),
         ("I <3 you", "I <3 you"),
+        ("a tag that is not ended</", "a tag that is not ended"),
+        ("nor this &lt;/", "nor this"),
         ("<b>bold</b>", "bold"),
         ("&lt;b&gt;bold&lt;/b&gt;", "bold"),
         ("<script>alert(1)</script>x", "x"),

@@ -98,6 +98,10 @@ pub fn name(source: &str) -> String {
 fn text(source: &str) -> String {
     let mut text: String = source.chars().filter(|c| is_shown(*c)).collect();
     for _ in 0..MAX_PASSES {
+        // At the end of a text this is none for a parser, and would be one before other text.
+        while text.ends_with("</") {
+            text.truncate(text.len().saturating_sub(2));
+        }
         if !text.contains(['<', '&']) {
             return text;
         }
