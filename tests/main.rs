@@ -63,6 +63,7 @@ mod moves;
 mod nx_kernel_multi;
 mod observability;
 mod operator;
+mod peer_probe;
 mod privacy;
 mod projections;
 mod readiness;

@@ -155,9 +155,10 @@ impl PeerActor {
         if self.slot.released.swap(false, Ordering::SeqCst) {
             state.queue.reread();
         }
-        if self.slot.contacted.swap(false, Ordering::Relaxed) {
+        let answered = self.slot.answered.swap(false, Ordering::SeqCst);
+        if self.slot.contacted.swap(false, Ordering::Relaxed) || answered {
             let now_ms = self.peers.context.now_ms();
-            if now_ms.saturating_sub(state.probed_ms) >= CONTACT_PAUSE_MS {
+            if answered || now_ms.saturating_sub(state.probed_ms) >= CONTACT_PAUSE_MS {
                 state.health.memory.until_ms = None;
             }
         }

@@ -105,6 +105,8 @@ pub(crate) struct Slot {
     /// Whether the peer is left alone for now.
     resting: AtomicBool,
     contacted: AtomicBool,
+    /// Whether the peer has answered somebody who asked whether it is there.
+    answered: AtomicBool,
     /// Whether it was decided anew whom this instance has to do with.
     released: AtomicBool,
     requests: Mutex<Vec<(Wanted, Answer)>>,
@@ -173,7 +175,10 @@ impl Peers {
     pub async fn probe(&self, peer: &str) -> Result<u16, ClientError> {
         let url = format!("{peer}/.well-known/nodeinfo");
         let answer = self.context.client.get(&url, "application/json", None).await?;
-        self.contact(peer);
+        let known = lock(&self.slots).contains_key(peer);
+        if known {
+            self.ask(peer, |slot| slot.answered.store(true, Ordering::SeqCst));
+        }
         Ok(answer.status.as_u16())
     }
 
