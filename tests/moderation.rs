@@ -1,6 +1,8 @@
 //! Moderation: decisions take effect at once for inboxes, deliveries, fetches and what is shown, and
 //! end as soon as they are taken back.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::operator::As;
@@ -275,4 +277,52 @@ fn a_rule_can_be_tried_on_the_log() {
     assert_eq!(of(&format!("suspend:{alice}")), Some(1), "what she said herself");
     assert!(operator.works(&["moderation", "simulate", &domain]).contains(&mallory.id));
     assert_eq!(node.settled_head(), head, "a trial changes nothing");
+}
+
+/// Who decided a public decision, and why, comes before it: no crash leaves one without the other.
+#[test]
+fn no_crash_parts_a_public_decision_from_its_note() {
+    let mut node = Node::start();
+    let wish = |domain: &str| json!({ "action": "silence", "object": domain, "public": true, "reason": "because" });
+    let before = node.settled_head();
+    let decided = node.admin().post("/admin/moderation", &wish("loud.example")).expect(201, "one");
+    assert_eq!(decided.json()["global_seq"], before + 2, "the note is in the log already");
+    assert_eq!(node.settled_head(), before + 2, "nothing comes after it");
+    // Several at once, each of them somewhere on its way when the instance ends.
+    let (admin, answered) = (node.admin(), AtomicUsize::new(1));
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (admin, answered, wish) = (&admin, &answered, &wish);
+            scope.spawn(move || {
+                let domains = (0..).map(|n| format!("d{n}.of{thread}.example"));
+                for domain in domains {
+                    match admin.try_post("/admin/moderation", &wish(&domain)) {
+                        Some(answer) if answer.status == 201 => {
+                            answered.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Some(_) => {}
+                        None => return,
+                    }
+                }
+            });
+        }
+        eventually(PATIENCE, "some are decided", || {
+            (answered.load(Ordering::Relaxed) > 12).then_some(())
+        });
+        node.crash();
+    });
+    node.restart();
+    let path = "/admin/moderation/history?limit=1000";
+    let history = node.admin().get(path).expect(200, "the history").json();
+    let items = history["items"].as_array().expect("items");
+    assert!(items.len() >= answered.load(Ordering::Relaxed), "what was acknowledged is there");
+    for item in items {
+        assert_eq!((&item["public"], &item["reason"]), (&json!(true), &json!("because")), "{item}");
+        assert_eq!(item["by"], node.actor("operator"), "{item}");
+    }
+    let undo = json!({ "object": "loud.example", "reason": "quiet now" });
+    node.admin().post("/admin/moderation/undo", &undo).expect(201, "an Undo");
+    let history = node.admin().get(path).expect(200, "the history").json();
+    let last = &history["items"][0];
+    assert_eq!((&last["reason"], &last["public"]), (&json!("quiet now"), &json!(true)), "{last}");
 }

@@ -16,6 +16,9 @@ pub(crate) fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Resul
         Stream::Outbox(_) if activity.actor() == moderator(base) => {}
         _ => return Ok(()),
     }
+    if let Some(cause) = &record.entry.meta.cause {
+        record::attribute(state, activity.cid(), cause)?;
+    }
     report::fold(state, record)?;
     if let Some((id, decision)) = undone(activity) {
         let mut row = record::row(state, &decision.subject)?;
@@ -37,9 +40,12 @@ pub(crate) fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Resul
     record::put(state, &decision.subject, &row)
 }
 
+/// Who decides and why, before the decision, whose cause is this record. Where the record names the
+/// decision, it was made after it, as earlier versions did.
 fn noted(state: &mut dyn State, record: &Record) -> Result<(), StateError> {
     let Some(object) = record.activity.object() else { return Ok(()) };
-    let Some(cid) = object.get("cid").and_then(Value::as_str) else { return Ok(()) };
     let note: Note = serde_json::from_value(object.clone()).unwrap_or_default();
-    record::put_note(state, cid, &note)
+    let itself = record.activity.cid().to_string();
+    let of = object.get("cid").and_then(Value::as_str).unwrap_or(&itself);
+    record::put_note(state, of, &note)
 }

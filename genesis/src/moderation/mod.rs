@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `moderated`, subject | the decisions about it that stand, by action |
 //! | `report-resolved`, id | by what the report was dealt with |
-//! | `moderation-note`, CID | who decided this and why, where the activity is for everyone |
+//! | `moderation-note`, CID | who decided this and why, where the activity is for everyone; by the CID of the record until there is a decision |
 
 pub mod blocklist;
 mod configured;

@@ -98,6 +98,17 @@ pub fn note(state: &dyn StateView, cid: &Cid) -> Result<Option<Note>, StateError
     state::get_as(state, &key(&[NOTE, &cid.to_string()]))
 }
 
+/// Makes what was noted that of the decision which it is the cause of.
+pub(super) fn attribute(
+    state: &mut dyn state::State,
+    decision: &Cid,
+    noted: &Cid,
+) -> Result<(), StateError> {
+    let Some(held) = note(state, noted)? else { return Ok(()) };
+    state.remove(&key(&[NOTE, &noted.to_string()]));
+    put_note(state, &decision.to_string(), &held)
+}
+
 pub(super) fn put_note(
     state: &mut dyn state::State,
     cid: &str,

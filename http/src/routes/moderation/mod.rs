@@ -3,7 +3,7 @@
 //!
 //! A decision is an activity of the instance actor (`genesis::moderation`). Who decided it and why
 //! stands in it where it is for nobody else; where it is for everyone, that is kept in a record
-//! beside it, which no route serves but these.
+//! before it, which no route serves but these.
 
 mod history;
 pub(super) mod lists;
@@ -99,8 +99,23 @@ pub(super) fn subject(app: &App, action: Option<Action>, text: &str) -> Result<S
     text.parse().map_err(|e| invalid("object", e))
 }
 
-/// Publishes as the instance actor. Where anyone may read it, who decided and why is recorded
-/// beside it, and only what is asked to be public stands in it.
+/// Records who decides and why, and gives the CID of the record.
+async fn keep(app: &App, note: &Note) -> Result<Cid, Refusal> {
+    let record = Map::from_iter([
+        ("type".to_owned(), MODERATION_NOTED.into()),
+        ("object".to_owned(), json!(note)),
+    ]);
+    let at = app.kernel().record(record, None).await?;
+    let found =
+        app.read(move |app| Ok(app.kernel().log().store().read(at.saturating_sub(1), 1)?));
+    let entry = found.await?.pop().filter(|entry| entry.global_seq == at);
+    let entry = entry.ok_or_else(|| Refusal::new(Problem::Internal, "a record is not in the log"));
+    Ok(entry?.cid)
+}
+
+/// Publishes as the instance actor. Where anyone may read it, only what is asked to be public stands
+/// in it. Who decided and why is recorded first, and is its cause, which is kept beside it in the
+/// log: whatever interrupts this, no decision is there without that.
 pub(super) async fn publish(
     app: &App,
     mut request: Map<String, Value>,
@@ -122,29 +137,10 @@ pub(super) async fn publish(
             }
         }
     }
-    let published = app
-        .kernel()
-        .publish(Publish {
-            actor: app.kernel().options().instance.clone(),
-            request,
-            once: None,
-            cause: None,
-            defines: false,
-        })
-        .await?;
-    if public {
-        let mut object = match json!(note) {
-            Value::Object(members) => members,
-            _ => Map::new(),
-        };
-        object.insert("cid".into(), published.activity.cid().to_string().into());
-        let record = Map::from_iter([
-            ("type".to_owned(), MODERATION_NOTED.into()),
-            ("object".to_owned(), Value::Object(object)),
-        ]);
-        app.kernel().record(record, None).await?;
-    }
-    Ok(published)
+    let cause = if public { Some(keep(app, &note).await?) } else { None };
+    let actor = app.kernel().options().instance.clone();
+    let publish = Publish { actor, request, once: None, cause, defines: false };
+    app.kernel().publish(publish).await
 }
 
 /// Decides. What stands already is not decided again.
