@@ -57,6 +57,7 @@ mod limits;
 mod log_check;
 mod merkle;
 mod moderation;
+mod moderation_counts;
 mod moderation_lists;
 mod moderation_shown;
 mod moves;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::error::FoldError;
 use crate::reader::{Reader, Shown};
 use crate::render::Bodies;
-use crate::shield::Speaker;
+use crate::shield::{Hides, Speaker};
 
 /// What a fold may know beside state and record. It is the same over the life of a log.
 #[derive(Clone, Debug)]
@@ -91,6 +91,21 @@ pub trait Fold: Send + Sync + 'static {
     fn speaker(&self, key: &[String], value: &Value) -> Speaker {
         let _ = key;
         Speaker::of(value)
+    }
+    /// A row that counts others as it is shown, without those that `hides` keeps from the reader; `None`
+    /// where nothing is left. Other rows stay as they are.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    fn recounted(
+        &self,
+        state: &dyn StateView,
+        key: &[String],
+        value: Value,
+        hides: &mut Hides<'_>,
+    ) -> Result<Option<Value>, StateError> {
+        let _ = (state, key, hides);
+        Ok(Some(value))
     }
     /// Whether the state of an older version may be served until that of this one is built. Not
     /// where [`Fold::shown_to`] could not tell from it what is private.

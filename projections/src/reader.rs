@@ -93,13 +93,26 @@ impl Judge<'_> {
         }
         let rendered = Rendered { fold: self.fold, state, bodies: &UpTo { log: self.log, last } };
         match rendered.row(key, held).map_err(store_error)? {
-            Some(value) => self.view(key, value),
+            Some(value) => self.counted(state, key, value),
+            None => Ok(None),
+        }
+    }
+
+    /// The same of a rendered value, or of null for a row that was removed.
+    pub(crate) fn counted(
+        &self,
+        state: &dyn StateView,
+        key: &[String],
+        value: Value,
+    ) -> Result<Option<Value>, StoreError> {
+        match self.view(key, value)? {
+            Some(value) => self.shield.recounted(self.fold, state, key, value),
             None => Ok(None),
         }
     }
 
     /// A rendered value, or null for a row that was removed, as the reader may see it; `None`
-    /// where the row is hidden from it.
+    /// where the row is hidden from it. What it counts is not looked at ([`Judge::counted`]).
     pub(crate) fn view(&self, key: &[String], value: Value) -> Result<Option<Value>, StoreError> {
         if self.is_foreign(key) {
             return Ok(None);

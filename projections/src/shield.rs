@@ -8,7 +8,7 @@ use fedsx_genesis::fold::GRAPH;
 use fedsx_genesis::graph::{Graph, Relation};
 use fedsx_genesis::moderation::{self, Standing};
 use fedsx_kernel::log::{Log, StoreError};
-use fedsx_kernel::state::StateError;
+use fedsx_kernel::state::{StateError, StateView};
 use fedsx_kernel::{Base, Cid};
 use serde_json::Value;
 
@@ -32,6 +32,8 @@ pub enum Speaker {
     Profile(String),
     /// Those of the author of the activity with this CID.
     Statement(Cid),
+    /// It tells that these two have to do with each other.
+    Between(String, String),
     /// Nobody's.
     Nobody,
 }
@@ -47,6 +49,9 @@ impl Speaker {
         cid.map_or(Self::Nobody, Self::Statement)
     }
 }
+
+/// Whether rows with somebody's words are kept from a reader.
+pub type Hides<'a> = dyn FnMut(&Speaker) -> Result<bool, StateError> + 'a;
 
 /// Moderation, for one reader of one projection.
 pub(crate) struct Shield<'a> {
@@ -64,26 +69,24 @@ impl<'a> Shield<'a> {
     }
 
     /// What is left of a rendered row that the reader may see otherwise; `None` where that is
-    /// nothing. Those who operate the instance see all of what is public.
+    /// nothing.
     pub(crate) fn leaves(
         &self,
         fold: &dyn Fold,
         key: &[String],
         mut value: Value,
     ) -> Result<Option<Value>, StoreError> {
-        let is_listing = fold.visibility() == Visibility::Public;
-        if (self.reader.is_admin() && is_listing) || !self.any()? {
+        if self.lets_all(fold)? {
             return Ok(Some(value));
         }
-        let (speaker, is_profile) = match fold.speaker(key, &value) {
-            Speaker::Nobody => return Ok(Some(value)),
+        let (speaker, is_profile) = match self.spoken(fold.speaker(key, &value))? {
             Speaker::Actor(actor) => (actor, false),
             Speaker::Profile(actor) => (actor, true),
-            Speaker::Statement(cid) => match self.log.activity(&cid) {
-                Ok(Some(activity)) => (activity.actor().to_owned(), false),
-                Ok(None) | Err(StoreError::Damaged { .. }) => return Ok(Some(value)),
-                Err(error) => return Err(error),
-            },
+            Speaker::Between(one, other) => {
+                let shown = self.is_shown(&one, true)? && self.is_shown(&other, true)?;
+                return Ok(shown.then_some(value));
+            }
+            Speaker::Nobody | Speaker::Statement(_) => return Ok(Some(value)),
         };
         if !self.is_shown(&speaker, is_profile)? {
             return Ok(None);
@@ -103,6 +106,44 @@ impl<'a> Shield<'a> {
             without_media(&mut value);
         }
         Ok(Some(value))
+    }
+
+    /// A row that the reader may see, with what it counts of others as the reader may see those.
+    pub(crate) fn recounted(
+        &self,
+        fold: &dyn Fold,
+        state: &dyn StateView,
+        key: &[String],
+        value: Value,
+    ) -> Result<Option<Value>, StoreError> {
+        if self.lets_all(fold)? {
+            return Ok(Some(value));
+        }
+        let mut hides = |speaker: &Speaker| match self.spoken(speaker.clone())? {
+            Speaker::Actor(actor) => Ok(!self.is_shown(&actor, false)?),
+            Speaker::Profile(actor) => Ok(!self.is_shown(&actor, true)?),
+            Speaker::Between(one, other) => {
+                Ok(!self.is_shown(&one, true)? || !self.is_shown(&other, true)?)
+            }
+            Speaker::Nobody | Speaker::Statement(_) => Ok(false),
+        };
+        fold.recounted(state, key, value, &mut hides).map_err(store_error)
+    }
+
+    /// Whether nothing is hidden here. Those who operate the instance see all of what is public.
+    fn lets_all(&self, fold: &dyn Fold) -> Result<bool, StoreError> {
+        let is_listing = fold.visibility() == Visibility::Public;
+        Ok((self.reader.is_admin() && is_listing) || !self.any()?)
+    }
+
+    /// The author of a statement in place of the statement; what is not there is nobody's.
+    fn spoken(&self, speaker: Speaker) -> Result<Speaker, StoreError> {
+        let Speaker::Statement(cid) = speaker else { return Ok(speaker) };
+        match self.log.activity(&cid) {
+            Ok(Some(activity)) => Ok(Speaker::Actor(activity.actor().to_owned())),
+            Ok(None) | Err(StoreError::Damaged { .. }) => Ok(Speaker::Nobody),
+            Err(error) => Err(error),
+        }
     }
 
     fn is_shown(&self, author: &str, is_profile: bool) -> Result<bool, StoreError> {

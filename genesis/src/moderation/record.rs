@@ -1,6 +1,6 @@
 //! What the admission state holds of decisions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use fedsx_kernel::Cid;
 use fedsx_kernel::state::{self, StateError, StateView, key, parts, prefix};
@@ -88,6 +88,28 @@ pub fn page(
             Ok((subject, row))
         })
         .collect()
+}
+
+/// The actors about whom something stands by their ids.
+pub(super) fn actors(state: &dyn StateView) -> Result<HashSet<String>, StateError> {
+    const PAGE: usize = 1024;
+    let mut actors = HashSet::new();
+    // Ids of actors begin with a scheme, as few domains do.
+    for scheme in ["http", "HTTP"] {
+        let below = format!("{}{scheme}", prefix(&[MODERATED]));
+        let mut after: Option<String> = None;
+        loop {
+            let found = state.scan(&below, after.as_deref(), PAGE)?;
+            let is_last = found.len() < PAGE;
+            after = found.last().map(|(at, _)| at.clone());
+            let ids = found.into_iter().filter_map(|(at, _)| parts(&at).pop());
+            actors.extend(ids.filter(|id| id.contains("://")));
+            if is_last {
+                break;
+            }
+        }
+    }
+    Ok(actors)
 }
 
 /// Who made a decision that is for everyone, and why.

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, Method, Uri};
 use fedsx_genesis::actors::{self, ActorState};
 use fedsx_genesis::fold::GRAPH;
 use fedsx_genesis::graph::Graph;
-use fedsx_genesis::moderation;
+use fedsx_genesis::moderation::{self, Hidden};
 use fedsx_genesis::rules::{account, actor_contexts, key_contexts};
 use fedsx_kernel::ActorName;
 use fedsx_kernel::refusal::{Problem, Refusal};
@@ -177,46 +177,93 @@ async fn listing(
     let after = first(&query, "after").map(str::to_owned);
     let paged = first(&query, "page").is_some() || after.is_some();
     let reading = actor.clone();
-    let (total, items, waiting) = app
+    let (total, (items, more), waiting) = app
         .read(move |app| {
-            let (graph, state) = (Graph::new(GRAPH), app.kernel().log().state());
-            let total = count(&graph, state, &reading, settled)?;
-            let items = settled(&graph, state, &reading, after.as_deref(), limit)?;
+            let state = app.kernel().log().state();
+            let mut listed = Listed { state, hidden: Hidden::new(app.base(), state)? };
+            let total = if paged { 0 } else { listed.count(settled, &reading)? };
+            let items = if paged {
+                listed.page(settled, &reading, after, limit)?
+            } else {
+                (Vec::new(), false)
+            };
             let waiting =
-                if own { pending(&graph, state, &reading, None, MAX_PAGE)? } else { Vec::new() };
+                if own { listed.page(pending, &reading, None, MAX_PAGE)?.0 } else { Vec::new() };
             Ok((total, items, waiting))
         })
         .await?;
     if !paged {
         return Ok(negotiate::activity(&collection::collection(&id, total)));
     }
-    let mut more = Vec::new();
-    if let Some(last) = items.last().filter(|_| items.len() == limit) {
+    let mut members = Vec::new();
+    if let Some(last) = items.last().filter(|_| more) {
         let after: String = url::form_urlencoded::byte_serialize(last.as_bytes()).collect();
-        more.push(("next", json!(format!("{id}?page=true&after={after}&limit={limit}"))));
+        members.push(("next", json!(format!("{id}?page=true&after={after}&limit={limit}"))));
     }
     if own {
-        more.push(("pending", json!(waiting)));
+        members.push(("pending", json!(waiting)));
     }
     let items = items.into_iter().map(Value::String).collect();
-    let page = collection::page(&id, uri.query().unwrap_or("page=true"), items, more);
+    let page = collection::page(&id, uri.query().unwrap_or("page=true"), items, members);
     Ok(negotiate::activity(&page))
 }
 
-fn count(
-    graph: &Graph,
-    state: &dyn StateView,
-    actor: &str,
-    listing: Listing,
-) -> Result<u64, StateError> {
-    const AT_ONCE: usize = 1000;
-    let (mut total, mut after) = (0, None::<String>);
-    loop {
-        let page = listing(graph, state, actor, after.as_deref(), AT_ONCE)?;
-        total += page.len() as u64;
-        if page.len() < AT_ONCE {
-            return Ok(total);
+/// Listings of the follow graph, without whom this instance hides.
+struct Listed<'a> {
+    state: &'a dyn StateView,
+    hidden: Hidden<'a>,
+}
+
+impl Listed<'_> {
+    /// Calls `take` with who is listed after `after`, until it says that it has enough.
+    fn each(
+        &mut self,
+        listing: Listing,
+        actor: &str,
+        mut after: Option<String>,
+        at_once: usize,
+        mut take: impl FnMut(String) -> bool,
+    ) -> Result<(), StateError> {
+        loop {
+            let page = listing(&Graph::new(GRAPH), self.state, actor, after.as_deref(), at_once)?;
+            let is_last = page.len() < at_once;
+            after = page.last().cloned();
+            for id in page {
+                if !self.hidden.has(&id)? && !take(id) {
+                    return Ok(());
+                }
+            }
+            if is_last {
+                return Ok(());
+            }
         }
-        after = page.into_iter().next_back();
+    }
+
+    fn count(&mut self, listing: Listing, actor: &str) -> Result<u64, StateError> {
+        let mut total = 0;
+        self.each(listing, actor, None, 1000, |_| {
+            total += 1;
+            true
+        })?;
+        Ok(total)
+    }
+
+    /// At most `limit`, and whether there are more.
+    fn page(
+        &mut self,
+        listing: Listing,
+        actor: &str,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<(Vec<String>, bool), StateError> {
+        let (mut items, mut more) = (Vec::new(), false);
+        self.each(listing, actor, after, limit.saturating_add(1), |id| {
+            more = items.len() == limit;
+            if !more {
+                items.push(id);
+            }
+            !more
+        })?;
+        Ok((items, more))
     }
 }

@@ -285,7 +285,7 @@ impl Reading {
             None => None,
         };
         let shown_to = |reader: &Reader, value: Option<Value>| match value {
-            Some(value) => self.projections.judge(&self.shared, reader).view(key, value),
+            Some(value) => self.projections.judge(&self.shared, reader).counted(state, key, value),
             None => Ok(None),
         };
         let reader = &self.subscription.reader;

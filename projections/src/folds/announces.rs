@@ -2,7 +2,7 @@
 
 use fedsx_kernel::activity::{id_of, kind_of};
 use fedsx_kernel::log::Record;
-use fedsx_kernel::state::State;
+use fedsx_kernel::state::{State, StateError, StateView};
 use serde_json::Value;
 
 use super::common::{is_farewell, is_local_record};
@@ -10,6 +10,7 @@ use super::tally::{self, Counts};
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
 use crate::reader::{Reader, Shown};
+use crate::shield::Hides;
 
 /// Keys `[object or activity id, announcing actor]` with `{id, cid, order, undone, public}`, and
 /// `[object or activity id]` with `{count}`, where the count is not 0. Announces that do not
@@ -45,6 +46,16 @@ impl Fold for Announces {
 
     fn shown_to(&self, key: &[String], value: &Value, reader: &Reader) -> Shown {
         tally::shown_to(key, value, reader)
+    }
+
+    fn recounted(
+        &self,
+        state: &dyn StateView,
+        key: &[String],
+        value: Value,
+        hides: &mut Hides<'_>,
+    ) -> Result<Option<Value>, StateError> {
+        tally::recounted(state, Counts::Together, tally::last_part, (key, value), hides)
     }
 
     fn fold(&self, _: &Context, state: &mut dyn State, record: &Record) -> Result<(), FoldError> {

@@ -1,9 +1,10 @@
 //! `collections`: what actors put into collections of theirs, and what they like.
 
+use fedsx_kernel::Cid;
 use fedsx_kernel::activity::{id_of, kind_of};
 use fedsx_kernel::address::same_origin;
 use fedsx_kernel::log::Record;
-use fedsx_kernel::state::State;
+use fedsx_kernel::state::{State, StateError, StateView};
 use serde_json::{Map, Value};
 
 use super::common::{is_farewell, is_local_record};
@@ -11,6 +12,7 @@ use super::tally::{self, Counts, Statement};
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
 use crate::reader::{Reader, Shown};
+use crate::shield::{Hides, Speaker};
 
 /// Keys `[actor, collection id, object id]` with `{id, cid, order, undone, public}`, and
 /// `[actor, collection id]` with `{count}`, where the count is not 0: what was put there by `Add`
@@ -48,6 +50,11 @@ fn moved<'a>(actor: &str, statement: &'a Map<String, Value>) -> Option<(&'a str,
     Some((target, statement.get("object").and_then(id_of)?))
 }
 
+/// Collections are their actor's words.
+fn of_first(key: &[String], _: Cid) -> Speaker {
+    key.first().map_or(Speaker::Nobody, |actor| Speaker::Actor(actor.clone()))
+}
+
 impl Fold for Collections {
     fn name(&self) -> &'static str {
         "collections"
@@ -67,6 +74,16 @@ impl Fold for Collections {
 
     fn shown_to(&self, key: &[String], value: &Value, reader: &Reader) -> Shown {
         tally::shown_to(key, value, reader)
+    }
+
+    fn recounted(
+        &self,
+        state: &dyn StateView,
+        key: &[String],
+        value: Value,
+        hides: &mut Hides<'_>,
+    ) -> Result<Option<Value>, StateError> {
+        tally::recounted(state, Counts::Apart, of_first, (key, value), hides)
     }
 
     fn fold(

@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 
 use fedsx_genesis::graph::{Change, Graph, Relation};
 use fedsx_kernel::log::Record;
-use fedsx_kernel::state::{State, StateError, get_as, key, put_as};
+use fedsx_kernel::state::{State, StateError, StateView, get_as, key, parts, prefix, put_as};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::common::is_local_record;
+use super::tally::MAX_RECOUNTED;
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
 use crate::reader::{Reader, Shown};
+use crate::shield::{Hides, Speaker};
 
 /// The prefix of the graph in this projection, for [`Graph::new`].
 pub const GRAPH: &str = "";
@@ -64,6 +66,29 @@ impl Fold for FollowerGraph {
         }
     }
 
+    fn speaker(&self, key: &[String], _: &Value) -> Speaker {
+        match key {
+            [_, actor, other] => Speaker::Between(actor.clone(), other.clone()),
+            [_, actor] => Speaker::Profile(actor.clone()),
+            _ => Speaker::Nobody,
+        }
+    }
+
+    fn recounted(
+        &self,
+        state: &dyn StateView,
+        key: &[String],
+        value: Value,
+        hides: &mut Hides<'_>,
+    ) -> Result<Option<Value>, StateError> {
+        match (key, value) {
+            ([listing, actor], Value::Object(counts)) if listing == "counts" => {
+                Ok(recounted(state, actor, counts, hides)?.map(Value::Object))
+            }
+            (_, value) => Ok(Some(value)),
+        }
+    }
+
     fn fold(&self, _: &Context, state: &mut dyn State, record: &Record) -> Result<(), FoldError> {
         if is_local_record(record) {
             return Ok(());
@@ -94,6 +119,26 @@ fn public_counts(value: &Value) -> Shown {
     let settled =
         settled.into_iter().map(|(name, count)| (name, count.cloned().unwrap_or(0.into())));
     Shown::Part(Value::Object(settled.collect()))
+}
+
+/// The counts of an actor without those others who are kept from the reader.
+fn recounted(
+    state: &dyn StateView,
+    actor: &str,
+    mut counts: Map<String, Value>,
+    hides: &mut Hides<'_>,
+) -> Result<Option<Map<String, Value>>, StateError> {
+    for (listing, count) in &mut counts {
+        let mut hidden = 0;
+        for (place, _) in state.scan(&prefix(&[listing, actor]), None, MAX_RECOUNTED)? {
+            if let Some(other) = parts(&place).pop() {
+                hidden += u64::from(hides(&Speaker::Profile(other))?);
+            }
+        }
+        *count = count.as_u64().unwrap_or(0).saturating_sub(hidden).into();
+    }
+    let any = counts.values().any(|count| count.as_u64() != Some(0));
+    Ok(any.then_some(counts))
 }
 
 fn count(state: &mut dyn State, change: &Change) -> Result<(), StateError> {

@@ -3,7 +3,7 @@
 use fedsx_kernel::activity::Activity;
 use fedsx_kernel::address::same_origin;
 use fedsx_kernel::log::Record;
-use fedsx_kernel::state::{State, StateError, get_as, key, prefix, put_as};
+use fedsx_kernel::state::{State, StateError, StateView, get_as, key, prefix, put_as};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -14,6 +14,7 @@ use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
 use crate::query::NOTES;
 use crate::reader::{Reader, Shown};
+use crate::shield::{Hides, Speaker};
 
 /// Keys `[hashtag, time, object id]` with `{id, cid, order, undone, public}`, and `[hashtag]` with `{count}`. A
 /// hashtag has no `#` and is in lower case; the time is `published` of the Create, in milliseconds since
@@ -86,6 +87,22 @@ impl Fold for Hashtags {
     fn shown_to(&self, key: &[String], value: &Value, reader: &Reader) -> Shown {
         // All that was ever here is for everyone, so that anyone may know that it is here no more.
         if value.is_null() { Shown::Whole } else { tally::shown_to(key, value, reader) }
+    }
+
+    fn recounted(
+        &self,
+        state: &dyn StateView,
+        key: &[String],
+        value: Value,
+        hides: &mut Hides<'_>,
+    ) -> Result<Option<Value>, StateError> {
+        tally::recounted(
+            state,
+            Counts::Whole,
+            |_, cid| Speaker::Statement(cid),
+            (key, value),
+            hides,
+        )
     }
 
     fn fold(&self, _: &Context, state: &mut dyn State, record: &Record) -> Result<(), FoldError> {

@@ -2,7 +2,7 @@
 
 use fedsx_kernel::activity::ids_in;
 use fedsx_kernel::log::Record;
-use fedsx_kernel::state::State;
+use fedsx_kernel::state::{State, StateError, StateView};
 use serde_json::Value;
 
 use super::common::{embedded, is_actor, is_local_record, is_own};
@@ -10,6 +10,7 @@ use super::tally::{self, Counts, Statement};
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
 use crate::reader::{Reader, Shown};
+use crate::shield::Hides;
 
 /// Keys `[object id, reply id, author]` with `{id, cid, order, undone, public}`, and `[object id]` with
 /// `{count}`, where the count is not 0. A reply is what its author created with `inReplyTo`; it
@@ -39,6 +40,16 @@ impl Fold for Replies {
 
     fn shown_to(&self, key: &[String], value: &Value, reader: &Reader) -> Shown {
         tally::shown_to(key, value, reader)
+    }
+
+    fn recounted(
+        &self,
+        state: &dyn StateView,
+        key: &[String],
+        value: Value,
+        hides: &mut Hides<'_>,
+    ) -> Result<Option<Value>, StateError> {
+        tally::recounted(state, Counts::Whole, tally::last_part, (key, value), hides)
     }
 
     fn fold(&self, _: &Context, state: &mut dyn State, record: &Record) -> Result<(), FoldError> {

@@ -10,14 +10,16 @@
 //! who operates the instance only: a public count that moves would tell that somebody said
 //! something.
 
+use fedsx_kernel::Cid;
 use fedsx_kernel::activity::Activity;
-use fedsx_kernel::state::{State, StateError, get_as, key, prefix, put_as};
+use fedsx_kernel::state::{State, StateError, StateView, get_as, key, parts, prefix, put_as};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::common::{Stamp, is_public};
 use crate::reader::{Reader, Shown};
+use crate::shield::{Hides, Speaker};
 
 /// The newest statement of an actor about a target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +47,10 @@ enum Counted {
 
 /// The member that holds the counts of what not everyone may see.
 const PRIVATE: &str = "private";
+
+/// Statements that are looked at for one count, where some may be kept from the reader; those beyond
+/// count whoever made them.
+pub(super) const MAX_RECOUNTED: usize = 10_000;
 
 /// Targets about which one thing is stated, as far as an Undo looks.
 const MAX_TARGETS: usize = 64;
@@ -188,6 +194,41 @@ fn counts_shown_to(value: &Value, reader: &Reader) -> Shown {
     if shown.is_empty() { Shown::Hidden } else { Shown::Part(Value::Object(shown)) }
 }
 
+/// Whose words the row of a statement shows, by its key and the CID of the activity.
+pub(super) type SaidBy = fn(&[String], Cid) -> Speaker;
+
+/// Statements whose keys end with their actor.
+pub(super) fn last_part(key: &[String], _: Cid) -> Speaker {
+    key.last().map_or(Speaker::Nobody, |actor| Speaker::Actor(actor.clone()))
+}
+
+/// A row of counts without the statements for everyone that are kept from the reader; other rows
+/// as they are.
+pub(super) fn recounted(
+    state: &dyn StateView,
+    counts: Counts,
+    said_by: SaidBy,
+    (row, value): (&[String], Value),
+    hides: &mut Hides<'_>,
+) -> Result<Option<Value>, StateError> {
+    let mut shown = match value {
+        Value::Object(shown) if !shown.contains_key("cid") => shown,
+        other => return Ok(Some(other)),
+    };
+    let row: Vec<&str> = row.iter().map(String::as_str).collect();
+    for (place, held) in state.scan(&prefix(&row), None, MAX_RECOUNTED)? {
+        let entry: Entry = of_row(&place, held)?;
+        let Ok(cid) = entry.stamp.cid.parse() else { continue };
+        let key = parts(&place);
+        if entry.counted() == Some(Counted::Publicly) && hides(&said_by(&key, cid))? {
+            let kind = key.get(1).filter(|_| key.len() > 2);
+            let member = member(counts, kind.map(String::as_str).unwrap_or_default());
+            change(&mut shown, member, u64::saturating_sub);
+        }
+    }
+    Ok(Some(shown).filter(|shown| !shown.is_empty()).map(Value::Object))
+}
+
 /// Takes an Undo by the statement's author. `about` tells target and kind of an embedded
 /// statement: such an Undo ends every earlier one about that target.
 pub(super) fn undone(
@@ -305,10 +346,7 @@ fn count(
         Some(Value::Object(private)) => private,
         _ => Map::new(),
     };
-    let member = match counts {
-        Counts::Together if !kind.is_empty() => kind,
-        _ => "count",
-    };
+    let member = member(counts, kind);
     for (counted, step) in [(before, u64::saturating_sub as Step), (after, u64::saturating_add)] {
         match counted {
             Some(Counted::Publicly) => change(&mut public, member, step),
@@ -324,6 +362,14 @@ fn count(
         return Ok(());
     }
     put_as(state, &count_key, &public)
+}
+
+/// The name of a count.
+fn member(counts: Counts, kind: &str) -> &str {
+    match counts {
+        Counts::Together if !kind.is_empty() => kind,
+        _ => "count",
+    }
 }
 
 type Step = fn(u64, u64) -> u64;
