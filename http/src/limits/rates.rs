@@ -2,6 +2,7 @@
 
 use std::hash::Hash;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 
-/// Keys that are held before those are dropped whose share is whole again.
+/// Keys that are held at most. Beyond, those are forgotten whose share is whole again, and all where
+/// these are few.
 const MAX_KEYS: usize = 100_000;
 /// A share holds so many seconds' worth of requests: pages fetch much at once, then nothing.
 pub(crate) const BURST_S: u32 = 10;
@@ -19,6 +21,8 @@ pub(crate) const BURST_S: u32 = 10;
 pub(crate) struct Rates<K: Hash + Eq + Clone> {
     clock: NodeClock,
     limiter: RwLock<Option<Arc<Limiter<K>>>>,
+    per_second: AtomicU32,
+    most: usize,
 }
 
 type Limiter<K> = RateLimiter<K, DashMapStateStore<K>, NodeClock, NoOpMiddleware<Duration>>;
@@ -40,13 +44,25 @@ impl<K: Hash + Eq + Clone> Rates<K> {
     /// `per_second` 0 means no limit.
     pub(crate) fn new(per_second: u32) -> Self {
         let clock = NodeClock(tokio::time::Instant::now());
-        let rates = Self { clock, limiter: RwLock::new(None) };
-        rates.set(per_second);
+        let (limiter, per_second) = (RwLock::new(None), AtomicU32::new(per_second));
+        let rates = Self { clock, limiter, per_second, most: MAX_KEYS };
+        rates.renew();
         rates
     }
 
     /// Takes another limit from now on; what was used up is forgotten.
     pub(crate) fn set(&self, per_second: u32) {
+        self.per_second.store(per_second, Ordering::Relaxed);
+        self.renew();
+    }
+
+    fn limiter(&self) -> Option<Arc<Limiter<K>>> {
+        self.limiter.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets everybody.
+    fn renew(&self) {
+        let per_second = self.per_second.load(Ordering::Relaxed);
         let quota = NonZeroU32::new(per_second).map(|per_second| {
             let burst = per_second.saturating_mul(NonZeroU32::new(BURST_S).unwrap_or(per_second));
             Quota::per_second(per_second).allow_burst(burst)
@@ -58,10 +74,14 @@ impl<K: Hash + Eq + Clone> Rates<K> {
 
     /// Seconds to wait where it was asked too often.
     pub(crate) fn check(&self, key: &K) -> Result<(), u64> {
-        let limiter = self.limiter.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(limiter) = limiter else { return Ok(()) };
-        if limiter.len() > MAX_KEYS {
+        let Some(mut limiter) = self.limiter() else { return Ok(()) };
+        if limiter.len() >= self.most {
             limiter.retain_recent();
+            // To look through them with each request would take longer than to answer it.
+            if limiter.len() > self.most / 2 {
+                self.renew();
+                limiter = self.limiter().unwrap_or(limiter);
+            }
         }
         limiter
             .check_key(key)
@@ -83,5 +103,28 @@ mod tests {
         rates.check(&"bob").unwrap();
         rates.set(0);
         assert!((0..100).all(|_| rates.check(&"alice").is_ok()), "0 is no limit");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_of_shares_is_bounded() {
+        let mut rates = Rates::new(1);
+        assert_eq!(rates.most, MAX_KEYS);
+        rates.most = 10;
+        let held = || rates.limiter().unwrap().len();
+        while rates.check(&0).is_ok() {}
+        for key in 1..10 {
+            rates.check(&key).unwrap();
+        }
+        assert_eq!(held(), 10, "as many as there is room for");
+        tokio::time::advance(Duration::from_secs(5)).await;
+        rates.check(&10).unwrap();
+        assert_eq!(held(), 2, "who asked once has a whole share again, and is forgotten");
+        while rates.check(&0).is_ok() {}
+        for key in 11..19 {
+            rates.check(&key).unwrap();
+        }
+        assert_eq!(held(), 10);
+        rates.check(&0).unwrap();
+        assert_eq!(held(), 1, "where most asked just now, all are forgotten");
     }
 }
