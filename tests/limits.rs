@@ -229,6 +229,41 @@ fn heads_and_documents_have_sizes() {
 }
 
 #[test]
+fn what_a_request_names_is_limited() {
+    let node = Node::start();
+    node.create("alice");
+    let (alice, admin) = (node.as_actor("alice"), node.admin());
+    let others = |count: usize| {
+        (0..count).map(|n| format!("https://a.example/users/{n}")).collect::<Vec<_>>()
+    };
+    let aliases = |count| {
+        let profile = json!({ "id": node.actor("alice"), "alsoKnownAs": others(count) });
+        alice.post("/activity", &json!({ "type": "Update", "object": profile }))
+    };
+    aliases(20).expect(201, "20 aliases");
+    let report =
+        |count| alice.post("/activity", &json!({ "type": "Flag", "object": others(count) }));
+    report(100).expect(201, "a report on 100");
+    let token = |chars| {
+        let wish = json!({ "actor": "alice", "scopes": ["read"], "label": "ä".repeat(chars) });
+        admin.post("/admin/tokens", &wish)
+    };
+    token(100).expect(201, "a label of 100 characters");
+    let block = |chars| {
+        let reason = "ä".repeat(chars);
+        let wish = json!({ "action": "block", "object": "b.example", "reason": reason });
+        admin.post("/admin/moderation", &wish)
+    };
+    block(2000).expect(201, "a reason of 2000 characters");
+    let head = node.settled_head();
+    aliases(21).refused(422, "invalid-activity", "an alias more");
+    report(101).refused(422, "invalid-activity", "one more is reported");
+    token(101).refused(400, "invalid-parameter", "a longer label");
+    block(2001).refused(400, "invalid-parameter", "a longer reason");
+    assert_eq!(node.settled_head(), head, "nothing was appended");
+}
+
+#[test]
 fn ids_and_pages_have_sizes() {
     let (node, peer) = (Node::start(), Peer::start());
     node.create("alice");

@@ -191,3 +191,20 @@ fn so_many_blocks_are_revoked_and_no_more() {
     assert!(held.revoked(&ids[2]).is_none() && held.revoked(&ids[1]).is_some());
     assert_eq!(held.revoke(&ids[0]).expect("it was before"), at);
 }
+
+#[test]
+fn a_token_is_narrowed_so_often_and_no_more() {
+    let held = capabilities();
+    let wish = Narrowing { verbs: texts(&["Create"]), ..Narrowing::default() };
+    let mut token = issued(&held, &[Scope::Publish]);
+    for _ in 1..MAX_BLOCKS {
+        token = narrow(&token, &wish).expect("narrowed");
+    }
+    assert_eq!(held.open(&token).expect("as many as it may have").revocation_ids().len(), 16);
+    assert!(narrow(&token, &wish).is_err(), "one more");
+    // Another library does not know of the limit.
+    let block = biscuit_auth::BlockBuilder::new();
+    let longer = biscuit_auth::UnverifiedBiscuit::from_base64(&token).unwrap().append(block);
+    let longer = longer.unwrap().to_base64().unwrap();
+    assert_eq!(check(&held.open(&longer).expect_err("too many")), "blocks");
+}
