@@ -43,6 +43,7 @@ mod fedify;
 mod follow_lifecycle;
 mod follower_sync;
 mod format_fixtures;
+mod forwarding;
 mod gap_healing;
 mod hostile;
 mod hostile_servers;

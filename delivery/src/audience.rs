@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 
+use fedsx_genesis::forwarding;
 use fedsx_genesis::graph::Graph;
 use fedsx_kernel::activity::ids_in;
+use fedsx_kernel::address::same_origin;
 use fedsx_kernel::state::{StateError, StateView};
 use fedsx_kernel::{Activity, Base, origin_of};
 
@@ -23,14 +25,15 @@ pub fn is_wide(activity: &Activity, hidden: &[String]) -> bool {
 
 /// The actors of other instances that an activity is owed to: `to`, `cc` and the hidden ones, in
 /// order, each once. The public and the author's followers collection stand for the author's
-/// followers as `state` has them; collections of others are nobody we know. Self, local actors
-/// and what is no http address are left out.
+/// followers as `state` has them. The followers of somebody else are for that actor's instance to
+/// know, so that the actor itself stands for them, as far as `known` tells. Self, local actors and
+/// what is no http address are left out.
 ///
 /// # Errors
 /// Where the graph cannot be read.
 pub fn recipients(
     graph: &Graph,
-    state: &dyn StateView,
+    (state, known): (&dyn StateView, &dyn StateView),
     base: &Base,
     activity: &Activity,
     hidden: &[String],
@@ -41,23 +44,57 @@ pub fn recipients(
     let mut expanded = false;
     for id in addressed(activity, hidden) {
         if !is_public(id) && *id != followers {
-            found.add(id);
+            found.add(forwarding::owner_of(known, id)?.unwrap_or(id));
             continue;
         }
-        if std::mem::replace(&mut expanded, true) {
-            continue;
-        }
-        let mut after: Option<String> = None;
-        loop {
-            let page = graph.followers(state, author, after.as_deref(), PAGE)?;
-            page.iter().for_each(|follower| found.add(follower));
-            match page.into_iter().nth(PAGE - 1) {
-                Some(last) => after = Some(last),
-                None => break,
-            }
+        if !std::mem::replace(&mut expanded, true) {
+            each_follower(graph, state, author, |follower| found.add(follower))?;
         }
     }
     Ok(found.ids)
+}
+
+/// The actors of other instances to whom an activity from elsewhere is forwarded (ActivityPub,
+/// section 7.1.2): the followers of `owners`, but for those on the author's own instance and those
+/// who are named in it, whom the author reaches.
+///
+/// # Errors
+/// Where the graph cannot be read.
+pub fn forwarded(
+    graph: &Graph,
+    state: &dyn StateView,
+    base: &Base,
+    activity: &Activity,
+    owners: &[String],
+) -> Result<Vec<String>, StateError> {
+    let author = activity.actor();
+    let reached = addressed(activity, &[]).into_iter().map(str::to_owned).collect();
+    let mut found = Found { base, author, seen: reached, ids: Vec::new() };
+    for owner in owners {
+        each_follower(graph, state, owner, |follower| {
+            if !same_origin(follower, author) {
+                found.add(follower);
+            }
+        })?;
+    }
+    Ok(found.ids)
+}
+
+fn each_follower(
+    graph: &Graph,
+    state: &dyn StateView,
+    actor: &str,
+    mut take: impl FnMut(&str),
+) -> Result<(), StateError> {
+    let mut after: Option<String> = None;
+    loop {
+        let page = graph.followers(state, actor, after.as_deref(), PAGE)?;
+        page.iter().for_each(|follower| take(follower));
+        match page.into_iter().nth(PAGE - 1) {
+            Some(last) => after = Some(last),
+            None => return Ok(()),
+        }
+    }
 }
 
 /// The collection that stands for an actor's followers.
@@ -124,7 +161,8 @@ mod tests {
         }
         let base = "https://here.example".parse().unwrap();
         let hidden: Vec<_> = hidden.iter().map(|id| (*id).to_owned()).collect();
-        let found = recipients(&graph, &state, &base, &activity(content), &hidden).unwrap();
+        let found =
+            recipients(&graph, (&state, &state), &base, &activity(content), &hidden).unwrap();
         assert_eq!(found, expected);
     }
 
@@ -198,7 +236,7 @@ mod tests {
         }
         let base = "https://here.example".parse().unwrap();
         let note = activity(json!({"to": [PUBLIC]}));
-        let found = recipients(&graph, &state, &base, &note, &[]).unwrap();
+        let found = recipients(&graph, (&state, &state), &base, &note, &[]).unwrap();
         assert_eq!(found.len(), PAGE * 2 + 1);
     }
 }

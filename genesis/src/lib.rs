@@ -12,6 +12,7 @@ pub mod definition;
 pub mod erasure;
 pub mod fold;
 pub mod follower;
+pub mod forwarding;
 pub mod fuzzing;
 pub mod graph;
 pub mod manifest;

@@ -170,6 +170,13 @@ pub trait Rules: Send + Sync + 'static {
         false
     }
 
+    /// Whether an activity goes to its [`Rules::recipients`] as well, whoever's inbox it was
+    /// delivered to.
+    fn is_spread(&self, activity: &Activity) -> bool {
+        let _ = activity;
+        false
+    }
+
     /// The keys of an actor, local or not; `None` where it is unknown.
     fn keys(&self, state: &dyn StateView, actor: &str) -> Result<Option<KeyHistory>, StateError>;
 

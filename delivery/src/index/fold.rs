@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use fedsx_genesis::graph::{Change, Graph, Relation};
 use fedsx_genesis::moderation;
 use fedsx_kernel::log::{BODY_ERASED, Record, StoreError, Stream};
-use fedsx_kernel::state::Overlay;
+use fedsx_kernel::state::{Overlay, StateView};
 use fedsx_kernel::{Activity, Base, Cid, origin_of};
 use serde_json::Value;
 
+use super::forward::Forwarded;
 use super::{FoldError, Folding};
 use crate::audience;
 use crate::backfill::{Job, Wish};
@@ -69,6 +70,7 @@ pub(super) fn batch(folding: &Folding) -> Result<Folded, FoldError> {
         erased: Vec::new(),
         followers: Vec::new(),
         moderated: false,
+        forwarded: Forwarded::default(),
     };
     for record in records.iter() {
         let seq = record.entry.global_seq;
@@ -88,8 +90,10 @@ pub(super) fn batch(folding: &Folding) -> Result<Folded, FoldError> {
         erased,
         followers,
         moderated,
+        forwarded,
         ..
     } = batch;
+    forwarded.write(&mut writes)?;
     for (author, arrivals) in &arrivals {
         match arrivals {
             Some(arrivals) => writes.arrivals(author, arrivals)?,
@@ -108,6 +112,16 @@ pub(super) fn batch(folding: &Folding) -> Result<Folded, FoldError> {
     Ok(Folded { seq: cursor.seq, peers, jobs, holes, erased, followers, moderated })
 }
 
+/// How what is owed is queued.
+struct Owed {
+    /// Whether shared inboxes serve.
+    shared: bool,
+    /// Whether they serve for one recipient too.
+    wide: bool,
+    changes: Vec<String>,
+    waits_for: Vec<String>,
+}
+
 struct Batch<'a> {
     folding: &'a Folding,
     graph: Graph,
@@ -123,6 +137,7 @@ struct Batch<'a> {
     followers: Vec<(String, String)>,
     /// Whether it was decided anew whom this instance has to do with.
     moderated: bool,
+    forwarded: Forwarded,
 }
 
 impl Batch<'_> {
@@ -156,6 +171,9 @@ impl Batch<'_> {
         }
         if owed && !farewell {
             self.queue(record, judges)?;
+        }
+        if news && entry.first && entry.stream.receiver().is_some() {
+            self.forward(record)?;
         }
         Ok(())
     }
@@ -193,21 +211,54 @@ impl Batch<'_> {
     }
 
     /// Queues an activity for each peer that has recipients of it. Where it `judges`, it changes
-    /// who follows its author.
-    ///
-    /// Behind a shared inbox, the peer itself works out who follows the author. So what is said to
-    /// the followers waits for the answers that made them such, or made them none. Of one that was
-    /// erased before, nobody knows any more whom it was for.
+    /// who follows its author. Of one that was erased before, nobody knows any more whom it was for.
     fn queue(&mut self, record: &Record, judges: bool) -> Result<(), FoldError> {
         if record.activity.is_erased() {
             return Ok(());
         }
         let (activity, hidden) = (&*record.activity, &record.entry.meta.hidden);
-        let seq = record.entry.global_seq;
         let base = &self.folding.kernel.options().base;
-        let all = audience::recipients(&self.graph, &self.state, base, activity, hidden)?;
+        let known = self.folding.kernel.log().state();
+        let states = (&self.state as &dyn StateView, known);
+        let all = audience::recipients(&self.graph, states, base, activity, hidden)?;
+        let followers = vec![audience::followers_of(activity.actor())];
+        let wide = audience::is_wide(activity, hidden);
+        let owed = Owed {
+            shared: hidden.is_empty(),
+            wide,
+            changes: if judges { followers.clone() } else { Vec::new() },
+            waits_for: if wide { followers } else { Vec::new() },
+        };
+        self.enqueue(record, all, &owed)
+    }
+
+    /// Forwards an activity from elsewhere to the followers of actors of ours.
+    fn forward(&mut self, record: &Record) -> Result<(), FoldError> {
+        let owners = self.forwarded.note(self.folding, record)?;
+        if owners.is_empty() {
+            return Ok(());
+        }
+        let base = &self.folding.kernel.options().base;
+        let (graph, state) = (&self.graph, &self.state);
+        let all = audience::forwarded(graph, state, base, &record.activity, &owners)?;
+        let waits_for = owners.iter().map(|owner| audience::followers_of(owner)).collect();
+        let owed = Owed { shared: true, wide: false, changes: Vec::new(), waits_for };
+        self.enqueue(record, all, &owed)
+    }
+
+    /// Writes the queue entries.
+    ///
+    /// Behind a shared inbox, the peer itself works out who follows the author. So what is said to
+    /// the followers waits for the answers that made them such, or made them none.
+    fn enqueue(
+        &mut self,
+        record: &Record,
+        recipients: Vec<String>,
+        owed: &Owed,
+    ) -> Result<(), FoldError> {
+        let (activity, seq) = (&*record.activity, record.entry.global_seq);
         let mut by_peer: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for id in all {
+        for id in recipients {
             if let Some(peer) = origin_of(&id) {
                 by_peer.entry(peer).or_default().push(id);
             }
@@ -215,11 +266,8 @@ impl Batch<'_> {
         if by_peer.is_empty() {
             return Ok(());
         }
-        let wide = audience::is_wide(activity, hidden);
         let subjects = self.folding.kernel.rules().subjects(activity);
         let subjects: Vec<_> = subjects.into_iter().take(MAX_SUBJECTS).map(str::to_owned).collect();
-        let followers = vec![audience::followers_of(activity.actor())];
-        let changes = if judges { followers.clone() } else { Vec::new() };
         for (peer, recipients) in by_peer {
             let total = u32::try_from(recipients.len()).unwrap_or(u32::MAX);
             let mut lists = split(recipients).into_iter();
@@ -229,7 +277,7 @@ impl Batch<'_> {
                 self.writes.chunk(&peer, seq, chunks, &list)?;
                 chunks += 1;
             }
-            let shared = hidden.is_empty() && (wide || total > 1);
+            let shared = owed.shared && (owed.wide || total > 1);
             let item = Item {
                 cid: *activity.cid(),
                 recipients: first,
@@ -237,8 +285,8 @@ impl Batch<'_> {
                 chunks,
                 shared,
                 subjects: subjects.clone(),
-                changes: changes.clone(),
-                waits_for: if wide && shared { followers.clone() } else { Vec::new() },
+                changes: owed.changes.clone(),
+                waits_for: if shared { owed.waits_for.clone() } else { Vec::new() },
                 attempts: 0,
                 next_ms: 0,
                 enqueued_ms: record.entry.meta.received_ms,

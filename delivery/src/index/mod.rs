@@ -5,6 +5,7 @@
 //! doubles anything.
 
 mod fold;
+mod forward;
 #[cfg(test)]
 mod tests;
 

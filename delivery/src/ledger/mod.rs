@@ -14,6 +14,8 @@
 //! | `b\0<followed>\0<follower>` | a backfill job |
 //! | `h\0<author>` | which of a followed author's statements have arrived; by the index alone |
 //! | `w\0<author>` | what of its holes is settled; by the author's healer alone |
+//! | `f\0<peer>` | [`Passed`]: how much of what it said was forwarded lately |
+//! | `o\0<author>\0<id>` | to whose followers what the author said under this id was forwarded |
 //!
 //! A peer is an origin and a sequence number 8 bytes big-endian. The index creates items; from
 //! then on only the peer's actor writes them, so that writes need no reading of what they replace.
@@ -34,7 +36,7 @@ pub(crate) use graph_state::GraphState;
 pub use schemes::{Grounds, Schemes, Signing};
 pub(crate) use schemes::{Knock, Lesson, signing_of};
 pub use types::{Attempt, StatusKind};
-pub(crate) use types::{Cursor, ERASED, Item, Letter, PeerMemory, Status};
+pub(crate) use types::{Cursor, ERASED, Item, Letter, Passed, PeerMemory, Status};
 
 const ROOT: &[u8] = b"delivery\0";
 const PAGE: usize = 512;
@@ -121,6 +123,19 @@ impl Writes {
 
     pub fn settled(&mut self, author: &str, settled: &Ranges) -> Result<(), StoreError> {
         self.put(place(b'w', &[author.as_bytes()]), settled)
+    }
+
+    pub fn passed(&mut self, peer: &str, passed: &Passed) -> Result<(), StoreError> {
+        self.put(place(b'f', &[peer.as_bytes()]), passed)
+    }
+
+    pub fn forwarded(
+        &mut self,
+        author: &str,
+        id: &str,
+        owners: &[String],
+    ) -> Result<(), StoreError> {
+        self.put(place(b'o', &[author.as_bytes(), id.as_bytes()]), &owners)
     }
 
     /// Nobody here follows the author any more.
@@ -211,6 +226,15 @@ impl Ledger {
 
     pub fn settled(&self, author: &str) -> Result<Ranges, StoreError> {
         Ok(self.get(&place(b'w', &[author.as_bytes()]))?.unwrap_or_default())
+    }
+
+    pub fn passed(&self, peer: &str) -> Result<Passed, StoreError> {
+        Ok(self.get(&place(b'f', &[peer.as_bytes()]))?.unwrap_or_default())
+    }
+
+    /// To whose followers what an author said under an id was forwarded.
+    pub fn forwarded(&self, author: &str, id: &str) -> Result<Vec<String>, StoreError> {
+        Ok(self.get(&place(b'o', &[author.as_bytes(), id.as_bytes()]))?.unwrap_or_default())
     }
 
     /// Up to `limit` authors whose statements are watched for holes, after an author.

@@ -127,6 +127,14 @@ pub(crate) struct Item {
     pub refused: Option<String>,
 }
 
+/// How much of what a peer's actors said was forwarded in a while, by the times of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Passed {
+    /// When the while began, in milliseconds since 1970.
+    pub since_ms: i64,
+    pub count: u32,
+}
+
 /// An item that nothing is tried for any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Letter {

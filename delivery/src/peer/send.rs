@@ -93,11 +93,18 @@ async fn try_once(
         Ok(Err(error)) => return Report::failed(item, local(&error.to_string())),
         Err(error) => return Report::failed(item, local(&error.to_string())),
     };
-    match moderation::is_suspended(context.kernel.log().state(), activity.actor()) {
-        Ok(false) => {}
-        Ok(true) => return Report::failed(item, Outcome::because(Verdict::Held, "suspended")),
+    let base = &context.kernel.options().base;
+    match moderation::standing(base, context.kernel.log().state(), activity.actor()) {
+        Ok(standing) if standing.suspended => {
+            return Report::failed(item, Outcome::because(Verdict::Held, "suspended"));
+        }
+        Ok(standing) if standing.blocked => {
+            return Report::failed(item, Outcome::because(Verdict::Held, "its author is blocked"));
+        }
+        Ok(_) => {}
         Err(error) => return Report::failed(item, local(&error.to_string())),
     }
+    let forwarded = !base.is_local(activity.actor());
     let signer = match signer(context, &activity).await {
         Ok(signer) => signer,
         Err(error) => return Report::failed(item, local(&error.to_string())),
@@ -117,6 +124,7 @@ async fn try_once(
         signer,
         body,
         statement,
+        forwarded,
         traceparent: traceparent.and_then(|text| HeaderValue::try_from(text).ok()),
         schemes,
         report: Report::failed(item, Outcome::because(Verdict::Skipped, "nobody is left")),
@@ -149,7 +157,8 @@ async fn statement(
     let followers = followers_of(activity.actor());
     // Whoever is deleted has no followers, and nobody is to look for them.
     let is_farewell = activity.kind() == "Delete" && activity.object_id() == Some(activity.actor());
-    if is_farewell || !activity.audience().contains(&followers.as_str()) {
+    let is_ours = context.kernel.options().base.is_local(activity.actor());
+    if is_farewell || !is_ours || !activity.audience().contains(&followers.as_str()) {
         return Ok(None);
     }
     let (log, statements) = (context.kernel.log().clone(), context.statements.clone());
@@ -168,6 +177,8 @@ struct Sending<'a> {
     body: Bytes,
     /// What is said of the author's followers there.
     statement: Option<HeaderValue>,
+    /// Whether somebody else said it: then its proof alone vouches for it.
+    forwarded: bool,
     /// The trace that the attempt belongs to, where peers are told.
     traceparent: Option<HeaderValue>,
     schemes: Schemes,
@@ -206,6 +217,10 @@ impl Sending<'_> {
                     continue;
                 }
             };
+            if self.forwarded && !knows_proofs(&document) {
+                self.report.done = self.report.done.saturating_add(1);
+                continue;
+            }
             let shared = shared_inbox(&document, self.peer).filter(|_| share);
             let rest = self.item.total.saturating_sub(self.report.done);
             let (inbox, covers) = match (shared, personal_inbox(&document)) {
@@ -401,6 +416,15 @@ fn personal_inbox(actor: &Value) -> Option<&str> {
     actor.get("inbox").and_then(Value::as_str).filter(|inbox| origin_of(inbox).is_some())
 }
 
+/// Whether the server of an actor can check a proof, which is to be expected where it shows a key for
+/// one (FEP-521a). Others could only refuse what is forwarded to them.
+fn knows_proofs(actor: &Value) -> bool {
+    let methods = actor.get("assertionMethod");
+    let one = methods.map(std::slice::from_ref).unwrap_or_default();
+    let methods = methods.and_then(Value::as_array).map_or(one, Vec::as_slice);
+    methods.iter().any(|key| key.get("type").and_then(Value::as_str) == Some("Multikey"))
+}
+
 /// How the peer says that it wants requests to be signed, in an actor's `generator` (FEP-844e).
 fn announced(actor: &Value) -> Option<Signing> {
     let implements = actor.get("generator")?.get("implements")?;
@@ -442,6 +466,15 @@ mod tests {
         assert_eq!(says(json!([{"href": "https://other.example"}]), multikey), None);
         assert_eq!(announced(&json!({"generator": "https://a.example/app"})), None);
         assert_eq!(announced(&json!({})), None);
+    }
+
+    #[test]
+    fn proofs_are_for_those_who_have_keys_for_them() {
+        assert!(knows_proofs(&json!({"assertionMethod": [{"type": "Multikey"}]})));
+        assert!(knows_proofs(&json!({"assertionMethod": {"type": "Multikey"}})));
+        for none in [json!({}), json!({"assertionMethod": []}), json!({"publicKey": {}})] {
+            assert!(!knows_proofs(&none), "{none}");
+        }
     }
 
     #[test]

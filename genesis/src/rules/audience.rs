@@ -14,6 +14,7 @@ use super::expansion::{self, NAMED};
 use crate::actors;
 use crate::definition::AudienceToken;
 use crate::fold::{GRAPH, blocks, owned};
+use crate::forwarding;
 use crate::graph::Graph;
 use crate::moderation::is_suspended;
 use crate::readers::is_confidential;
@@ -208,11 +209,16 @@ pub(super) fn local_recipients(
             }
         }
     }
+    let mut followed = forwarding::followed(base, state, activity)?;
     if to_followers {
+        followed.push(author.to_owned());
+    }
+    for followed in followed {
         let graph = Graph::new(GRAPH);
         let mut after: Option<String> = None;
         loop {
-            let page = graph.followers_at(state, author, base.as_str(), after.as_deref(), PAGE)?;
+            let page =
+                graph.followers_at(state, &followed, base.as_str(), after.as_deref(), PAGE)?;
             for follower in &page {
                 add(follower)?;
             }

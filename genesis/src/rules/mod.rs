@@ -34,6 +34,7 @@ use crate::actor_keys;
 use crate::actors::{self, is_actor_type};
 use crate::erasure;
 use crate::fold;
+use crate::forwarding;
 use crate::moderation;
 use crate::readers;
 use crate::registry::Types;
@@ -160,6 +161,10 @@ impl Rules for GenesisRules {
 
     fn is_confined(&self, activity: &Activity) -> bool {
         readers::is_confidential(activity)
+    }
+
+    fn is_spread(&self, activity: &Activity) -> bool {
+        forwarding::is_for_followers_of_ours(&self.base, activity)
     }
 
     fn keys(&self, state: &dyn StateView, actor: &str) -> Result<Option<KeyHistory>, StateError> {

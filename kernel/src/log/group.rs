@@ -275,6 +275,11 @@ impl<'a> Group<'a> {
             Place::Local | Place::Erasing(_) => streams.push(Stream::Local),
             Place::Inboxes(names) => {
                 streams.extend(names.iter().cloned().map(Stream::Inbox));
+                if !meta.backfilled && self.rules.is_spread(activity) {
+                    let more = self.rules.recipients(&self.state, activity, &meta.hidden)?;
+                    let more = more.into_iter().filter(|name| !names.contains(name));
+                    streams.extend(more.map(Stream::Inbox));
+                }
             }
             Place::Concerned => {
                 let names = self.rules.recipients(&self.state, activity, &meta.hidden)?;
