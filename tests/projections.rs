@@ -5,6 +5,7 @@ mod decided;
 mod events;
 mod kept;
 mod live;
+mod moderated;
 mod pages;
 mod past;
 mod private;

@@ -28,6 +28,7 @@ pub(crate) fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Resul
                 row.remove(&decision.action);
             }
         }
+        record::put_last(state, record.entry.global_seq);
         return record::put(state, &decision.subject, &row);
     }
     let Some(decision) = decided(activity) else { return Ok(()) };
@@ -37,6 +38,7 @@ pub(crate) fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Resul
         id: activity.id().to_owned(),
         source: activity.get("source").and_then(Value::as_str).map(str::to_owned),
     });
+    record::put_last(state, record.entry.global_seq);
     record::put(state, &decision.subject, &row)
 }
 

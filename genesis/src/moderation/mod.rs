@@ -10,6 +10,7 @@
 //! | `moderated`, subject | the decisions about it that stand, by action |
 //! | `report-resolved`, id | by what the report was dealt with |
 //! | `moderation-note`, CID | who decided this and why, where the activity is for everyone; by the CID of the record until there is a decision |
+//! | `moderation-last` | the position of the last decision or Undo of one |
 
 pub mod blocklist;
 mod configured;
@@ -28,7 +29,7 @@ pub use configured::configure;
 pub use decision::{Action, Decision, MODERATE, decided, undone};
 pub(crate) use fold::fold;
 pub use hidden::Hidden;
-pub use record::{MODERATION_NOTED, Note, Row, Stands, note, page, row};
+pub use record::{MODERATION_NOTED, Note, Row, Stands, last, note, page, row};
 pub use standing::{Standing, allows_only_listed, is_suspended, standing};
 pub use subject::{Subject, SubjectError};
 

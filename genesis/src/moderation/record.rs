@@ -13,6 +13,7 @@ pub const MODERATION_NOTED: &str = "ModerationNoted";
 
 const MODERATED: &str = "moderated";
 const NOTE: &str = "moderation-note";
+const LAST: &str = "moderation-last";
 
 /// A decision that stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +66,18 @@ pub(super) fn put(
         return Ok(());
     }
     state::put_as(state, &place(subject), row)
+}
+
+/// The position in the log of the last decision or Undo of one; 0 where there was none.
+///
+/// # Errors
+/// Where the state cannot be read.
+pub fn last(state: &dyn StateView) -> Result<u64, StateError> {
+    Ok(state::get_as(state, LAST)?.unwrap_or_default())
+}
+
+pub(super) fn put_last(state: &mut dyn state::State, global_seq: u64) {
+    state.put(LAST, global_seq.into());
 }
 
 /// Up to `limit` subjects about which something stands, after `after`, in the order of their texts.

@@ -3,8 +3,8 @@
 //! `event: change` carries `{key, value, global_seq}`; its `id` is the position of the change. Of
 //! several changes at one position only the last one has an `id`, so that who reconnects with
 //! `Last-Event-ID` misses none. `event: reset` says that what changed since then is not known any
-//! more, or that the state was rebuilt: the client reads everything anew (`min_seq` is the
-//! position), and what changes from there on follows.
+//! more, that the state was rebuilt, or that it was decided anew whom this instance hides: the client
+//! reads everything anew (`min_seq` is the position), and what changes from there on follows.
 
 use std::convert::Infallible;
 use std::pin::Pin;

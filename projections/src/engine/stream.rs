@@ -2,16 +2,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use fedsx_genesis::moderation;
 use fedsx_kernel::state::{StateView as _, key, parts, prefix};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::handle::Projections;
 use super::shared::{Served, Shared};
 use crate::changes::{self, Reach};
 use crate::error::QueryError;
+use crate::fold::Visibility;
 use crate::layout::{Build, Layout};
 use crate::query::NOTES;
 use crate::reader::Reader;
@@ -21,6 +25,8 @@ use crate::table_state::TableState;
 /// Streams that may be open, and those of one client.
 const MAX_STREAMS: usize = 256;
 const MAX_STREAMS_OF_CLIENT: usize = 32;
+/// However many decisions of moderation are made, a client reads anew at most so often for them.
+const BETWEEN_RESETS: Duration = Duration::from_secs(2);
 /// Changes that are read in one step.
 const PAGE: usize = 256;
 
@@ -59,8 +65,9 @@ pub enum News {
     /// Rows that changed, in the order of positions; may be empty where what changed is not for
     /// the reader.
     Changes(Vec<Change>),
-    /// What changed since the client's position is not known any more: it must read everything
-    /// anew, at this position or later. What changes after it follows.
+    /// What changed since the client's position is not known any more, or it was decided anew whom
+    /// this instance hides: the client must read everything anew, at this position or later. What
+    /// changes after it follows.
     Reset(u64),
 }
 
@@ -77,6 +84,10 @@ pub struct Changes {
     /// The place of the last change that was told.
     place: Place,
     position: u64,
+    /// The last decision of moderation that what the client reads is in line with.
+    decided: u64,
+    /// Until it ends, no decision makes the client read anew; nothing is told after one.
+    rest: Option<Instant>,
     _permit: Permit,
 }
 
@@ -92,6 +103,12 @@ impl Projections {
         let ended = shared.ended();
         let now = shared.served();
         let position = wanted.since.unwrap_or(now.global_seq);
+        let sees_all = wanted.reader.is_admin() && shared.fold.visibility() == Visibility::Public;
+        let decided = match wanted.since {
+            _ if sees_all => u64::MAX,
+            Some(since) => since,
+            None => moderation::last(self.log().state())?,
+        };
         Ok(Changes {
             projections: self.clone(),
             shared,
@@ -101,6 +118,8 @@ impl Projections {
             build: wanted.since.is_none().then_some(now.build),
             place: (position, u32::MAX),
             position,
+            decided,
+            rest: None,
             subscription: Arc::new(wanted),
             _permit: permit,
         })
@@ -121,11 +140,19 @@ impl Changes {
     /// Waits until there may be news; `false` where the projections stop, or this one ends or is
     /// given another fold, and none come any more.
     pub async fn changed(&mut self) -> bool {
+        let (rest, clock) = (self.rest, self.projections.runtime().clock.clone());
+        let rested = async {
+            match rest {
+                Some(end) => clock.sleep(end.saturating_duration_since(Instant::now())).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             _ = self.closed.wait_for(|closed| *closed) => false,
             _ = self.ended.wait_for(|ended| *ended) => false,
             changed = self.served.changed() => changed.is_ok(),
+            () = rested => true,
         }
     }
 
@@ -134,7 +161,10 @@ impl Changes {
     /// # Errors
     /// Where the table cannot be read.
     pub async fn news(&mut self) -> Result<Option<News>, QueryError> {
+        self.rest = self.rest.filter(|end| *end > Instant::now());
         let reading = Reading {
+            decided: self.decided,
+            rests: self.rest.is_some(),
             projections: self.projections.clone(),
             shared: self.shared.clone(),
             subscription: self.subscription.clone(),
@@ -152,12 +182,16 @@ impl Changes {
         self.position = read.position.max(self.position);
         if matches!(read.news, Some(News::Reset(_))) {
             self.position = read.position;
+            self.decided = self.decided.max(read.decided);
+            self.rest = Instant::now().checked_add(BETWEEN_RESETS);
         }
         Ok(read.news)
     }
 }
 
 struct Reading {
+    decided: u64,
+    rests: bool,
     projections: Projections,
     shared: Arc<Shared>,
     subscription: Arc<Subscription>,
@@ -181,6 +215,8 @@ struct Row {
 
 struct Read {
     news: Option<News>,
+    /// The last decision of moderation.
+    decided: u64,
     build: Build,
     place: Place,
     position: u64,
@@ -189,6 +225,14 @@ struct Read {
 impl Reading {
     fn read(&self, served: Served) -> Result<Read, QueryError> {
         let Served { build, global_seq } = served;
+        // Before the rows are read, which are shown as it was decided by then.
+        let decided = moderation::last(self.projections.log().state())?;
+        let moved = decided > self.decided;
+        if moved && self.rests {
+            // Nothing is told meanwhile: by a later position the client would seem to know.
+            let (build, place) = (self.build.unwrap_or(build), self.place);
+            return Ok(Read { news: None, decided, build, place, position: 0 });
+        }
         let layout = Layout::new(self.shared.fold.name(), build);
         let table = &*self.shared.table;
         let found = changes::read(table, &layout, self.place, PAGE)?;
@@ -203,10 +247,11 @@ impl Reading {
             Some(read) => read != build || self.place.0 < reach.floor,
         };
         // The build may have been replaced and removed while it was read.
-        if lost || self.shared.live() != build {
+        if lost || moved || self.shared.live() != build {
             let now = self.shared.served();
             return Ok(Read {
                 news: Some(News::Reset(now.global_seq)),
+                decided,
                 build: now.build,
                 place: (now.global_seq, u32::MAX),
                 position: now.global_seq,
@@ -225,7 +270,7 @@ impl Reading {
         } else {
             Some(News::Changes(self.tell(build, found, more)?))
         };
-        Ok(Read { news, build, place: place.unwrap_or(self.place), position })
+        Ok(Read { news, decided, build, place: place.unwrap_or(self.place), position })
     }
 
     /// Each row once, at its last change, as the reader may see it.

@@ -11,6 +11,9 @@
 //! something.
 
 use fedsx_kernel::Cid;
+#[cfg(test)]
+mod tests;
+
 use fedsx_kernel::activity::Activity;
 use fedsx_kernel::state::{State, StateError, StateView, get_as, key, parts, prefix, put_as};
 use serde::de::DeserializeOwned;
