@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use fedsx_kernel::log::{Append, Meta, Place};
+use fedsx_kernel::{Activity, Cid};
 use serde_json::{Value, json};
 
 use super::{Folding, fold};
@@ -114,4 +116,77 @@ async fn local_recipients_and_backfilled_entries_are_not_queued() {
     node.delivery.wait_idle().await;
     assert!(node.delivery.status(&cid).await.unwrap().is_empty());
     assert_eq!(node.delivery.cursor(), node.kernel.log().head());
+}
+
+const ZOE: &str = "http://z.example/u/zoe";
+
+/// What Zoe says, as it came in at a time; a proof vouched for it, or nothing that travels.
+async fn came_in(node: &Node, id: &str, mut content: Value, at_ms: i64, proven: bool) -> Cid {
+    (content["id"], content["actor"]) = (json!(format!("{ZOE}/{id}")), json!(ZOE));
+    let by = if proven { "proof:key" } else { "http-signature:key" };
+    let append = Append {
+        activity: Arc::new(Activity::from_document(content).unwrap()),
+        place: Place::Inboxes(vec!["alice".parse().unwrap()]),
+        meta: Meta { received_ms: at_ms, verified_by: Some(by.into()), ..Meta::default() },
+        once: None,
+        guard: None,
+    };
+    node.kernel.log().append(append).await.unwrap().cid
+}
+
+/// Alice with her document, a Note of hers, and Fay as a follower elsewhere who cannot be reached.
+async fn with_a_note() -> (Node, String) {
+    let node = Node::new().await;
+    node.net.set_down("f.example", true);
+    let followers = format!("{ALICE}/followers");
+    let person = json!({"id": ALICE, "type": "Person", "followers": followers});
+    node.appends(json!({"type": "Create", "actor": ALICE, "to": [PUBLIC], "object": person})).await;
+    node.says("Create", "note", &[]).await;
+    befriend(&node, FAY).await;
+    (node, followers)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_forwarded_is_queued_once_and_within_limits() {
+    let (node, followers) = with_a_note().await;
+    let note = format!("{BASE}/objects/note");
+    let like = || json!({"type": "Like", "object": note, "to": [followers]});
+    let plain = came_in(&node, "plain", like(), 1, false).await;
+    let mut all = Vec::new();
+    for n in 0..130 {
+        all.push(came_in(&node, &format!("{n}"), like(), 1, true).await);
+    }
+    let undo = json!({"type": "Undo", "object": format!("{ZOE}/0"), "to": [PUBLIC]});
+    let undo = came_in(&node, "undo", undo, 2, true).await;
+    let other = json!({"type": "Undo", "object": format!("{ZOE}/129"), "to": [PUBLIC]});
+    let other = came_in(&node, "other", other, 2, true).await;
+    let later = came_in(&node, "later", like(), 3_600_001, true).await;
+    node.delivery.wait_idle().await;
+    let queued = |cid| {
+        let node = &node;
+        async move { node.delivery.status(cid).await.unwrap().len() }
+    };
+    for (n, cid) in all.iter().enumerate() {
+        assert_eq!(queued(cid).await, usize::from(n < 120), "{n}");
+    }
+    assert_eq!(queued(&plain).await, 0, "nothing that others can check");
+    assert_eq!(queued(&undo).await, 1, "an end follows what it ends");
+    assert_eq!(queued(&other).await, 0, "and nothing else");
+    assert_eq!(queued(&later).await, 1, "in the next hour");
+
+    // Another inbox that has it later does not send it again.
+    let folding = folding(&node);
+    let items = || folding.ledger.items("http://f.example", None, 500).unwrap();
+    let before = items();
+    let again = Append {
+        activity: node.kernel.log().activity(&later).unwrap().unwrap(),
+        place: Place::Inboxes(vec!["dave".parse().unwrap()]),
+        meta: Meta { verified_by: Some("proof:key".into()), ..Meta::default() },
+        once: None,
+        guard: None,
+    };
+    node.kernel.log().append(again).await.unwrap();
+    node.delivery.wait_idle().await;
+    assert_eq!(node.delivery.cursor(), node.kernel.log().head());
+    assert_eq!(items().len(), before.len());
 }
