@@ -174,7 +174,7 @@ fn read(store: &dyn LogStore, checker: &mut Checker<'_>, rebuilt: &mut Rebuilt) 
                 bail!("{place}: entry {after} is missing");
             }
             let record = checker.entry(entry, &body, &place).with_context(|| place)?;
-            records.push(record);
+            records.push(Arc::new(record));
         }
         rebuilt.take(&records)?;
         bar.set(after);

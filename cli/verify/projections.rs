@@ -44,7 +44,7 @@ impl Rebuilt {
     }
 
     /// Folds the next records of the log.
-    pub(super) fn take(&mut self, records: &[Record]) -> Result<()> {
+    pub(super) fn take(&mut self, records: &[Arc<Record>]) -> Result<()> {
         Ok(self.rebuilds.take(records)?)
     }
 

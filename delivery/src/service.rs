@@ -327,6 +327,7 @@ impl Delivery {
 
     /// Waits until everything that the log holds now is queued.
     pub async fn caught_up(&self) {
+        self.kernel.log().hurry();
         self.index.reach(self.kernel.log().head()).await;
     }
 

@@ -52,24 +52,23 @@ pub fn actor(state: &dyn StateView, id: &str) -> Result<Option<ActorState>, Stat
 /// Whether an actor was deleted; `None` where it is unknown. Each append asks, so the keys are not
 /// read for it.
 pub fn deleted(state: &dyn StateView, id: &str) -> Result<Option<bool>, StateError> {
-    let held = state.get(&key(&["actor", id]))?;
+    let held = state.get_shared(&key(&["actor", id]))?;
     Ok(held.map(|held| held.get("deleted").and_then(Value::as_bool).unwrap_or(false)))
 }
 
 /// The keys of an actor, with their history; the document is not read for it.
 pub fn keys(state: &dyn StateView, id: &str) -> Result<Option<KeyHistory>, StateError> {
     let place = key(&["actor", id]);
-    let Some(mut held) = state.get(&place)? else { return Ok(None) };
-    let keys = held.get_mut("keys").map(Value::take).unwrap_or_default();
-    serde_json::from_value(keys)
+    let Some(held) = state.get_shared(&place)? else { return Ok(None) };
+    KeyHistory::deserialize(held.get("keys").unwrap_or(&Value::Null))
         .map(Some)
         .map_err(|e| StateError::Shape { key: place, reason: e.to_string() })
 }
 
 /// The newest document of an actor.
 pub fn document(state: &dyn StateView, id: &str) -> Result<Option<Value>, StateError> {
-    let held = state.get(&key(&["actor", id]))?;
-    Ok(held.map(|mut held| held.get_mut("document").map(Value::take).unwrap_or_default()))
+    let held = state.get_shared(&key(&["actor", id]))?;
+    Ok(held.map(|held| held.get("document").cloned().unwrap_or_default()))
 }
 
 /// Actors that live at a base, in the order of their names: up to `limit` after the name `after`.

@@ -36,7 +36,7 @@ pub trait Follower: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Follower::act`].
-    async fn act_on(&self, records: &[Record], more: bool) -> Result<Acted, Refusal> {
+    async fn act_on(&self, records: &[Arc<Record>], more: bool) -> Result<Acted, Refusal> {
         let _ = more;
         for record in records {
             self.act(record).await?;
@@ -163,7 +163,7 @@ impl Actor for Following {
         // A log that was cut back is read from its end on.
         let cursor = cursor.min(self.kernel.log().head());
         self.progress.send_replace(cursor);
-        let mut head = self.kernel.log().watch();
+        let mut head = self.kernel.log().news();
         head.mark_changed();
         tokio::spawn(async move {
             while head.changed().await.is_ok() {

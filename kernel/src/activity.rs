@@ -44,6 +44,24 @@ pub struct Body {
     pub erased: Option<Cid>,
 }
 
+/// What a value takes in a tree of values beside its text, in bytes, about.
+const NODE_BYTES: usize = 64;
+
+fn members_weight(members: &Map<String, Value>) -> usize {
+    let member = |(name, value): (&String, &Value)| name.len() + NODE_BYTES + weight(value);
+    members.iter().map(member).sum()
+}
+
+fn weight(value: &Value) -> usize {
+    NODE_BYTES
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(weight).sum(),
+            Value::Object(members) => members_weight(members),
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        }
+}
+
 mod serde_bytes_vec {
     use serde::{Deserializer, Serializer};
 
@@ -199,6 +217,11 @@ impl Activity {
     /// Whether the body was erased: what is left is a stub, which no proof vouches for.
     pub fn is_erased(&self) -> bool {
         self.erased
+    }
+
+    /// What it takes in memory, in bytes, about.
+    pub fn weight(&self) -> usize {
+        members_weight(&self.document)
     }
 
     /// The identity.

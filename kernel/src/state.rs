@@ -5,6 +5,7 @@
 //! one batch or thrown away.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -35,6 +36,11 @@ pub trait StateView: Send + Sync {
     /// The value at a key.
     fn get(&self, key: &str) -> Result<Option<Value>, StateError>;
 
+    /// The same for whoever only looks at it: a view that keeps values decoded copies none.
+    fn get_shared(&self, key: &str) -> Result<Option<Arc<Value>>, StateError> {
+        Ok(self.get(key)?.map(Arc::new))
+    }
+
     /// Up to `limit` entries whose keys start with `prefix` and come after `after`, in key order.
     fn scan(
         &self,
@@ -57,8 +63,8 @@ pub fn get_as<T: DeserializeOwned>(
     state: &dyn StateView,
     key: &str,
 ) -> Result<Option<T>, StateError> {
-    let Some(value) = state.get(key)? else { return Ok(None) };
-    serde_json::from_value(value)
+    let Some(value) = state.get_shared(key)? else { return Ok(None) };
+    T::deserialize(&*value)
         .map(Some)
         .map_err(|e| StateError::Shape { key: key.to_owned(), reason: e.to_string() })
 }
@@ -152,6 +158,13 @@ impl StateView for Overlay<'_> {
         match self.writes.get(key) {
             Some(written) => Ok(written.clone()),
             None => self.base.get(key),
+        }
+    }
+
+    fn get_shared(&self, key: &str) -> Result<Option<Arc<Value>>, StateError> {
+        match self.writes.get(key) {
+            Some(written) => Ok(written.clone().map(Arc::new)),
+            None => self.base.get_shared(key),
         }
     }
 

@@ -88,7 +88,7 @@ impl Folding<'_> {
     }
 
     /// Folds the next records on top of what was not committed yet.
-    pub(crate) fn take(&self, open: &mut Open, records: &[Record]) -> Result<(), Halt> {
+    pub(crate) fn take(&self, open: &mut Open, records: &[Arc<Record>]) -> Result<(), Halt> {
         let layout = self.layout();
         let committed = TableState::new(self.table.clone(), self.fold.name(), self.build);
         let mut batch = Overlay::over(&committed, std::mem::take(&mut open.writes));

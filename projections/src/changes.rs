@@ -15,8 +15,11 @@ use crate::fold::Fold;
 use crate::layout::{self, Layout};
 use crate::reader::public_part;
 
-/// How many changes are kept.
+/// How many changes are kept at least.
 pub(crate) const KEPT: u64 = 10_000;
+/// So many more are kept until they are dropped together: where the oldest one stands is found by
+/// going over all that were dropped shortly before.
+const SLACK: u64 = 1000;
 
 /// How far the kept changes reach back.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +30,9 @@ pub(crate) struct Reach {
     pub(crate) start: u64,
     /// How many are kept.
     pub(crate) count: u64,
+    /// Nothing is kept of what changed before this position.
+    #[serde(default)]
+    pub(crate) oldest: u64,
 }
 
 impl Reach {
@@ -152,7 +158,8 @@ impl Collector {
         self.new.push(change);
     }
 
-    /// The writes that keep the new changes and drop the oldest ones beyond the limit.
+    /// The writes that keep the new changes and drop the oldest ones beyond the limit, once there
+    /// are many.
     pub(crate) fn finish(
         mut self,
         table: &dyn Table,
@@ -160,11 +167,13 @@ impl Collector {
     ) -> Result<Vec<TableWrite>, StoreError> {
         let mut writes = Vec::new();
         let total = self.reach.count.saturating_add(self.new.len() as u64);
-        let beyond = total.saturating_sub(KEPT);
+        let beyond = if total > KEPT + SLACK { total - KEPT } else { 0 };
         let of_held = usize::try_from(beyond.min(self.reach.count)).unwrap_or(usize::MAX);
         if of_held > 0 {
-            for change in read(table, layout, (0, 0), of_held)? {
+            let before = self.reach.oldest.saturating_sub(1);
+            for change in read(table, layout, (before, u32::MAX), of_held)? {
                 self.reach.floor = self.reach.floor.max(change.global_seq);
+                self.reach.oldest = change.global_seq;
                 writes.push((place(layout, change.global_seq, change.number), None));
             }
         }
@@ -173,7 +182,7 @@ impl Collector {
             self.reach.floor = self.reach.floor.max(dropped.global_seq);
         }
         writes.extend(self.new.iter().map(|change| change.stored(layout)));
-        self.reach.count = total.min(KEPT);
+        self.reach.count = total.saturating_sub(beyond);
         writes.push(self.reach.put(layout)?);
         Ok(writes)
     }
@@ -211,17 +220,27 @@ mod tests {
                 }
             }
             table.apply(collector.finish(&*table, &layout).unwrap()).unwrap();
-            Reach::read(&*table, &layout).unwrap()
+            let reach = Reach::read(&*table, &layout).unwrap();
+            // What is counted is what is there, and it begins where it says.
+            let held = table.scan(&layout.changes(), None, 100_000).unwrap();
+            assert_eq!(held.len() as u64, reach.count);
+            let oldest = read(&*table, &layout, (0, 0), 1).unwrap();
+            assert!(oldest.iter().all(|change| change.global_seq >= reach.oldest));
+            (reach.floor, reach.count)
         };
-        assert_eq!(write(1..=100, 100), Reach { floor: 0, start: 0, count: 200 });
+        assert_eq!(write(1..=100, 100), (0, 200));
         assert_eq!(
             read(&*table, &layout, (99, 0), 5).unwrap(),
             [change(99, 1), change(100, 0), change(100, 1)]
         );
-        assert_eq!(write(101..=5_001, 5_001), Reach { floor: 1, start: 0, count: KEPT });
-        assert_eq!(read(&*table, &layout, (0, 0), 1).unwrap(), [change(2, 0)]);
+        // A few more than are promised are kept for a while.
+        assert_eq!(write(101..=5_500, 5_500), (0, KEPT + SLACK));
+        assert_eq!(write(5_501..=5_501, 5_501), (501, KEPT));
+        assert_eq!(read(&*table, &layout, (0, 0), 1).unwrap(), [change(502, 0)]);
         // A batch larger than all that is kept, and one far behind the end of the log.
-        assert_eq!(write(5_002..=20_000, 20_000).floor, 15_000);
-        assert_eq!(write(20_001..=20_100, 40_000), Reach { floor: 20_100, start: 0, count: KEPT });
+        assert_eq!(write(5_502..=20_000, 20_000), (15_000, KEPT));
+        assert_eq!(write(20_001..=20_100, 40_000), (20_100, KEPT));
+        // What is dropped after that begins with the oldest, not with what was left out.
+        assert_eq!(write(40_001..=46_000, 46_000), (41_000, KEPT));
     }
 }

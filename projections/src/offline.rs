@@ -45,7 +45,7 @@ impl Rebuilds {
     ///
     /// # Errors
     /// Where log or table cannot be read, or the table cannot be written.
-    pub fn take(&mut self, records: &[Record]) -> Result<(), StoreError> {
+    pub fn take(&mut self, records: &[Arc<Record>]) -> Result<(), StoreError> {
         for One { fold, until, open } in &mut self.folds {
             let end = records.partition_point(|record| record.entry.global_seq <= *until);
             let Some(records) = records.get(..end).filter(|records| !records.is_empty()) else {

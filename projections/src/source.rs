@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fedsx_kernel::activity::{ActivityError, Body};
-use fedsx_kernel::log::{Entry, Log, LogStore, Record, StoreError};
+use fedsx_kernel::log::{Entry, Log, LogStore, Record, Records, StoreError};
 use fedsx_kernel::{Activity, Cid};
 
 /// Records in the order of the log. All methods block.
@@ -24,8 +24,8 @@ pub trait Source: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where the log cannot be read or is damaged.
-    fn page(&self, after: u64, limit: usize) -> Result<Arc<[Record]>, StoreError> {
-        self.records(after, limit).map(Into::into)
+    fn page(&self, after: u64, limit: usize) -> Result<Records, StoreError> {
+        Ok(self.records(after, limit)?.into_iter().map(Arc::new).collect())
     }
 
     /// The body that stands at a position.
@@ -60,7 +60,7 @@ impl Source for Log {
         Log::records(self, after, limit)
     }
 
-    fn page(&self, after: u64, limit: usize) -> Result<Arc<[Record]>, StoreError> {
+    fn page(&self, after: u64, limit: usize) -> Result<Records, StoreError> {
         Log::page(self, after, limit)
     }
 

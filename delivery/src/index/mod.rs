@@ -117,7 +117,7 @@ impl Actor for Indexer {
         let open = move || fold::open(&folding.ledger, head);
         let seq = self.folding.kernel.runtime().run(open).await??;
         self.cursor.send_replace(seq);
-        let mut watch = self.folding.kernel.log().watch();
+        let mut watch = self.folding.kernel.log().news();
         tokio::spawn(async move {
             loop {
                 watch.borrow_and_update();

@@ -74,7 +74,7 @@ struct Deletions {
 
 impl Deletions {
     /// What was wished so far and by these records.
-    fn gather(&self, records: &[Record]) -> MutexGuard<'_, BTreeSet<String>> {
+    fn gather(&self, records: &[Arc<Record>]) -> MutexGuard<'_, BTreeSet<String>> {
         let mut wished = self.wished.lock().unwrap_or_else(PoisonError::into_inner);
         wished.extend(records.iter().filter_map(|record| self.wishes.object(record)));
         wished
@@ -101,10 +101,10 @@ impl Follower for Deletions {
     }
 
     async fn act(&self, record: &Record) -> Result<(), Refusal> {
-        self.act_on(std::slice::from_ref(record), false).await.map(|_| ())
+        self.act_on(&[Arc::new(record.clone())], false).await.map(|_| ())
     }
 
-    async fn act_on(&self, records: &[Record], more: bool) -> Result<Acted, Refusal> {
+    async fn act_on(&self, records: &[Arc<Record>], more: bool) -> Result<Acted, Refusal> {
         let objects = {
             let mut wished = self.gather(records);
             if wished.is_empty() {

@@ -132,3 +132,6 @@ pub struct Record {
     /// The body.
     pub activity: Arc<Activity>,
 }
+
+/// Records that follow each other, shared by all who read them.
+pub type Records = Arc<[Arc<Record>]>;

@@ -111,6 +111,13 @@ impl StateView for GroupState<'_> {
         }
     }
 
+    fn get_shared(&self, key: &str) -> Result<Option<Arc<Value>>, crate::state::StateError> {
+        match self.writes.get(key) {
+            Some(written) => Ok(written.clone().map(Arc::new)),
+            None => self.base.get_shared(key),
+        }
+    }
+
     fn scan(
         &self,
         prefix: &str,

@@ -12,7 +12,9 @@ mod errors;
 mod group;
 mod head;
 mod memory;
+mod pace;
 mod pages;
+mod recent;
 mod refold;
 mod service;
 mod sled_store;
@@ -20,7 +22,7 @@ mod snapshot;
 mod store;
 mod writer;
 
-pub use entry::{Entry, Meta, Record, Stream, StreamError};
+pub use entry::{Entry, Meta, Record, Records, Stream, StreamError};
 pub use erasure::{BODY_ERASED, Erasure};
 pub use errors::AppendError;
 pub use group::{Append, Appended, Guard, Once, Place};

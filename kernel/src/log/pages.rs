@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::entry::Record;
+use super::entry::{Record, Records};
 use super::store::StoreError;
 
 /// Pages that are kept while somebody catches up.
@@ -27,7 +27,7 @@ struct Page {
     /// How many bodies had been erased when it was read.
     erasures: u64,
     /// Empty while somebody reads it; others wait for that.
-    records: Mutex<Option<Arc<[Record]>>>,
+    records: Mutex<Option<Records>>,
 }
 
 /// What those read who catch up.
@@ -63,14 +63,14 @@ impl Pages {
         limit: usize,
         erasures: u64,
         read: impl FnOnce() -> Result<Vec<Record>, StoreError>,
-    ) -> Result<Arc<[Record]>, StoreError> {
+    ) -> Result<Records, StoreError> {
         self.used.store(true, Ordering::Relaxed);
         let page = self.kept(after, limit, erasures);
         let mut records = lock(&page.records);
         if let Some(records) = &*records {
             return Ok(records.clone());
         }
-        let new: Arc<[Record]> = read()?.into();
+        let new: Records = read()?.into_iter().map(Arc::new).collect();
         *records = Some(new.clone());
         Ok(new)
     }

@@ -4,14 +4,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use moka::sync::Cache;
-use tokio::sync::{SemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{Notify, SemaphorePermit, mpsc, oneshot, watch};
 
-use super::entry::{Entry, Record, Stream};
+use super::entry::{Entry, Record, Records, Stream};
 use super::erasure::Erasures;
 use super::errors::AppendError;
 use super::group::{Append, Appended};
 use super::head::HeadFile;
 use super::pages::Pages;
+use super::recent::Recent;
 use super::store::{FreeSpace, LogStore, Storage, StoreError};
 use super::writer::{Request, Writer};
 use crate::activity::{Activity, Body};
@@ -27,8 +28,8 @@ pub struct LogOptions {
     pub queue: usize,
     /// Most appends in one commit.
     pub group: usize,
-    /// Bodies kept decoded in memory.
-    pub cached_bodies: u64,
+    /// Bodies are kept decoded in memory up to so many bytes, about.
+    pub cached_bytes: u64,
     /// Data directory for the head file; `None` keeps no head file.
     pub head_directory: Option<PathBuf>,
     /// How long after a commit the head is noted at the latest.
@@ -40,7 +41,7 @@ impl Default for LogOptions {
         Self {
             queue: 4096,
             group: 256,
-            cached_bodies: 2048,
+            cached_bytes: 16 * 1024 * 1024,
             head_directory: None,
             head_delay: Duration::from_secs(1),
         }
@@ -67,12 +68,15 @@ struct Inner {
     store: Arc<dyn LogStore>,
     requests: mpsc::Sender<Request>,
     head: watch::Receiver<u64>,
+    news: watch::Receiver<u64>,
+    hurry: Arc<Notify>,
     cache: Cache<Cid, Arc<Activity>>,
     erasures: Erasures,
     commits: Arc<AtomicU64>,
     waited_us: Arc<AtomicU64>,
     storage: Arc<dyn Storage>,
     pages: Pages,
+    recent: Arc<Recent>,
     /// Why the writer takes nothing any more.
     poisoned: Arc<OnceLock<String>>,
 }
@@ -90,11 +94,15 @@ impl Log {
         super::refold::refold(&*store, &*rules)?;
         let (head_sender, head) = watch::channel(store.head()?);
         let (requests, receive) = mpsc::channel(options.queue.max(1));
-        let cache = Cache::new(options.cached_bodies);
+        let weigh = |_: &Cid, activity: &Arc<Activity>| {
+            u32::try_from(activity.weight()).unwrap_or(u32::MAX)
+        };
+        let cache = Cache::builder().weigher(weigh).max_capacity(options.cached_bytes).build();
         let commits = Arc::new(AtomicU64::new(0));
         let waited_us = Arc::new(AtomicU64::new(0));
         let erasures = Erasures::default();
         let poisoned = Arc::new(OnceLock::new());
+        let recent = Arc::new(Recent::default());
         let writer = Writer {
             storage: storage.clone(),
             store: store.clone(),
@@ -102,6 +110,7 @@ impl Log {
             runtime,
             head: head_sender,
             cache: cache.clone(),
+            recent: recent.clone(),
             erasures: erasures.clone(),
             poisoned: poisoned.clone(),
             head_file: options.head_directory.as_deref().map(HeadFile::new),
@@ -110,17 +119,23 @@ impl Log {
             waited_us: waited_us.clone(),
         };
         tokio::spawn(writer.run(receive, options.group.max(1)));
+        let (told, news) = watch::channel(*head.borrow());
+        let hurry = Arc::new(Notify::new());
+        tokio::spawn(super::pace::pace(head.clone(), told, hurry.clone()));
         Ok(Self {
             inner: Arc::new(Inner {
                 store,
                 requests,
                 head,
+                news,
+                hurry,
                 cache,
                 erasures,
                 commits,
                 waited_us,
                 storage,
                 pages: Pages::new(),
+                recent,
                 poisoned,
             }),
         })
@@ -169,6 +184,17 @@ impl Log {
     /// Follows the last durable `global_seq`.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.inner.head.clone()
+    }
+
+    /// Tells those who follow the log and act on it that there is more: at once, and together
+    /// while much is appended.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.inner.news.clone()
+    }
+
+    /// Has those who follow the log told now of what there is: somebody waits for them.
+    pub fn hurry(&self) {
+        self.inner.hurry.notify_one();
     }
 
     /// How many more appends the queue takes.
@@ -235,13 +261,17 @@ impl Log {
 
     /// The same for whoever follows the log. Those who are far behind and ask for the same get the
     /// same page, read once.
-    pub fn page(&self, after: u64, limit: usize) -> Result<Arc<[Record]>, StoreError> {
+    pub fn page(&self, after: u64, limit: usize) -> Result<Records, StoreError> {
+        if let Some(records) = self.inner.recent.after(after, limit) {
+            self.inner.pages.pass();
+            return Ok(records);
+        }
         let pages = &self.inner.pages;
         if Pages::is_far(self.head(), after) {
             return pages.page(after, limit, self.erasures(), || self.sweep(after, limit));
         }
         pages.pass();
-        self.records(after, limit).map(Into::into)
+        Ok(self.records(after, limit)?.into_iter().map(Arc::new).collect())
     }
 
     /// Waits for the turn of a follower that stands at a position to read on; at the end of the log

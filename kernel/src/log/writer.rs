@@ -1,6 +1,6 @@
 //! The one writer: takes what waits, commits it in batches, and answers.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -9,10 +9,12 @@ use std::time::Duration;
 use moka::sync::Cache;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::entry::Record;
 use super::erasure::Erasures;
 use super::errors::AppendError;
 use super::group::{Append, Appended, Group};
 use super::head::{Head, HeadFile};
+use super::recent::Recent;
 use super::store::{Batch, LogStore, Storage, StoreError};
 use crate::activity::Activity;
 use crate::cid::Cid;
@@ -44,6 +46,7 @@ pub(super) struct Writer {
     pub(super) runtime: Runtime,
     pub(super) head: watch::Sender<u64>,
     pub(super) cache: Cache<Cid, Arc<Activity>>,
+    pub(super) recent: Arc<Recent>,
     pub(super) erasures: Erasures,
     /// Why nothing is written any more; the same as in the handle.
     pub(super) poisoned: Arc<OnceLock<String>>,
@@ -123,6 +126,7 @@ impl Writer {
                 store: self.store.clone(),
                 rules: self.rules.clone(),
                 cache: self.cache.clone(),
+                recent: self.recent.clone(),
                 erasures: self.erasures.clone(),
             };
             let timer = Timer::start();
@@ -258,6 +262,7 @@ struct Batching {
     store: Arc<dyn LogStore>,
     rules: Arc<dyn Rules>,
     cache: Cache<Cid, Arc<Activity>>,
+    recent: Arc<Recent>,
     erasures: Erasures,
 }
 
@@ -296,8 +301,33 @@ impl Batching {
             for erasure in &batch.erasures {
                 self.cache.invalidate(&erasure.cid);
             }
+            self.recent.clear();
             result
         })
+    }
+
+    /// Keeps in memory what was appended, for those who read it next.
+    fn keep(&self, batch: &mut Batch, activities: Vec<Arc<Activity>>) {
+        // Only what this batch stores: a held body may have come with another proof.
+        let stored: HashSet<Cid> = batch.bodies.iter().map(|(cid, ..)| *cid).collect();
+        let stored: HashMap<Cid, Arc<Activity>> = activities
+            .into_iter()
+            .filter(|activity| stored.contains(activity.cid()))
+            .map(|activity| (*activity.cid(), activity))
+            .collect();
+        let mut records = Vec::with_capacity(batch.entries.len());
+        for entry in batch.entries.drain(..) {
+            let held = || self.cache.get(&entry.cid);
+            match stored.get(&entry.cid).cloned().or_else(held) {
+                Some(activity) => records.push(Arc::new(Record { entry, activity })),
+                // It is read from the store, and so is what stands before it.
+                None => records.clear(),
+            }
+        }
+        self.recent.add(records);
+        for (cid, activity) in stored {
+            self.cache.insert(cid, activity);
+        }
     }
 
     fn commit(&self, mut appends: Appends) -> Committed {
@@ -328,7 +358,7 @@ impl Batching {
             bytes = group.bytes();
             answers.push((result, answer));
         }
-        let batch = group.into_batch();
+        let mut batch = group.into_batch();
         let head = batch.entries.last().map(|e| Head { global_seq: e.global_seq, root: e.cid });
         if head.is_none() {
             return Committed { answers, outcome: Ok(None), rest: appends };
@@ -340,11 +370,7 @@ impl Batching {
             }
             return Committed { answers, outcome: Err(error), rest: appends };
         }
-        // Only what this batch stores is cached: a held body may have come with another proof.
-        let stored: HashSet<Cid> = batch.bodies.iter().map(|(cid, ..)| *cid).collect();
-        for activity in bodies.into_iter().filter(|activity| stored.contains(activity.cid())) {
-            self.cache.insert(*activity.cid(), activity);
-        }
+        self.keep(&mut batch, bodies);
         Committed { answers, outcome: Ok(head), rest: appends }
     }
 }

@@ -125,6 +125,7 @@ impl Projections {
     /// [`QueryError::NotCaughtUp`] after `timeout`.
     pub async fn settled(&self, min_seq: u64, timeout: Duration) -> Result<(), QueryError> {
         let mut settled = self.0.settled.subscribe();
+        self.0.running.log.hurry();
         tokio::select! {
             biased;
             // The sender lives in self, so waiting cannot fail.
@@ -153,6 +154,9 @@ impl Projections {
     ) -> Result<u64, QueryError> {
         let shared = self.shared(name)?;
         let mut reached = shared.follow();
+        if shared.reached() < min_seq {
+            self.0.running.log.hurry();
+        }
         tokio::select! {
             biased;
             at = reached.wait_for(|served| served.global_seq >= min_seq) => match at {

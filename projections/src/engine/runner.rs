@@ -250,11 +250,11 @@ impl Runner {
     }
 
     /// Spans of those records whose trace is known.
-    fn spans(&self, traces: &Traces, records: &[Record]) -> Vec<Span> {
+    fn spans(&self, traces: &Traces, records: &[Arc<Record>]) -> Vec<Span> {
         if !traces.is_on() {
             return Vec::new();
         }
-        let about = |record: &Record| {
+        let about = |record: &Arc<Record>| {
             let mut span = traces.about(&record.entry.cid, "project", SpanKind::Internal)?;
             span.set("fedsx.projection", self.shared.fold.name().to_owned());
             Some(span)
@@ -291,7 +291,7 @@ impl Runner {
                 "rebuilt; the state that was served until now differed from what the log gives");
         }
         let (builds, layout) = (self.builds(), self.layout(new));
-        let reach = Reach { floor: at, start: at.saturating_add(1), count: 0 };
+        let reach = Reach { floor: at, start: at.saturating_add(1), ..Reach::default() };
         table.apply(vec![builds.put_live(new), builds.put_next(None), reach.put(&layout)?])?;
         self.shared.set_rebuilt(Some(rebuilt));
         self.shared.set_making(None);

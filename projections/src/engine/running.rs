@@ -143,7 +143,7 @@ impl Running {
 
 /// Wakes the projections after commits, until the log is closed.
 pub(super) async fn follow(running: Arc<Running>) {
-    let mut head = running.log.watch();
+    let mut head = running.log.news();
     while head.changed().await.is_ok() {
         let all = running.projections.read().unwrap_or_else(PoisonError::into_inner);
         for shared in all.values() {

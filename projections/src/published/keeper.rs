@@ -49,7 +49,7 @@ pub async fn keep(
     runtime: Runtime,
     base: Base,
 ) -> Result<(), KeepError> {
-    let mut head = log.watch();
+    let mut head = log.news();
     head.mark_changed();
     let position = log.head();
     let running = BTreeMap::new();

@@ -43,6 +43,7 @@ impl SledLog {
             Some(key) => keys::number(key.get(1..).unwrap_or_default(), || keys::shown(&key))?,
         };
         self.durable.store(head, Ordering::SeqCst);
+        self.state.changed_wholly();
         Ok(())
     }
 
@@ -143,10 +144,17 @@ impl SledLog {
         self.core.check()?;
         check::continues(batch, self)?;
         let mut writes = self.writes(batch)?;
+        let wholly = !more.is_empty();
         writes.extend(more);
         let prepared = self.core.admit(&self.rows, Writer::Log, writes)?;
         let last = batch.entries.last().map_or(self.durable(), |entry| entry.global_seq);
-        let shown = || self.durable.store(last, Ordering::SeqCst);
+        let shown = || {
+            self.durable.store(last, Ordering::SeqCst);
+            if wholly {
+                self.state.changed_wholly();
+            }
+            self.state.changed(&batch.state);
+        };
         self.core.commit_durably(&self.rows, prepared, shown)
     }
 }
