@@ -8,11 +8,14 @@
 //! same hash were made by the same changes and have the same rows, whoever made them: the log, a
 //! batch that is only planned, or a trial. It never comes back to an earlier value.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use fedsx_kernel::Cid;
 use fedsx_kernel::state::{self, State, StateError, StateView, Writes};
-use moka::sync::Cache;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::{Registry, Validated};
@@ -20,12 +23,32 @@ use crate::definition::{Definition, Kind};
 
 /// Where the admission state says what is in force.
 const GENERATION: &str = "~in_force";
+/// Types that are kept, about.
+const KEPT_TYPES: usize = 256;
 /// Bytes of definitions that are kept, about.
 const KEPT_BYTES: u64 = 2 * 1024 * 1024;
 
 /// What is in force in an admission state, as a hash; `None` where nothing ever was.
 pub fn generation(state: &dyn StateView) -> Result<Option<Cid>, StateError> {
-    state::get_as(state, GENERATION)
+    let Some(text) = state.get_shared(GENERATION)? else { return Ok(None) };
+    // Each activity asks several times, and a state that keeps values gives the same one.
+    LAST_READ.with(|last| {
+        let mut last = last.borrow_mut();
+        if let Some((read, hash)) = &*last
+            && Arc::ptr_eq(read, &text)
+        {
+            return Ok(Some(*hash));
+        }
+        let hash = Cid::deserialize(&*text)
+            .map_err(|e| StateError::Shape { key: GENERATION.to_owned(), reason: e.to_string() })?;
+        *last = Some((text, hash));
+        Ok(Some(hash))
+    })
+}
+
+thread_local! {
+    /// What was read last, and what it says.
+    static LAST_READ: RefCell<Option<(Arc<Value>, Cid)>> = const { RefCell::new(None) };
 }
 
 /// Notes that these rows of the registry change, before they do.
@@ -67,17 +90,26 @@ pub struct Demand {
 /// Types in force, kept by what is in force. Clones share what they keep.
 #[derive(Clone)]
 pub struct Types {
-    kept: Cache<(Cid, Kind, String), Arc<Type>>,
+    kept: Arc<Cache<Place, Arc<Type>, ByBytes>>,
+}
+
+/// What is in force, the kind of a type, and its name.
+type Place = (Cid, Kind, String);
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Place, Arc<Type>> for ByBytes {
+    fn weight(&self, _: &Place, one: &Arc<Type>) -> u64 {
+        u64::from(one.bytes())
+    }
 }
 
 impl Types {
     /// Nothing kept yet.
     pub fn new() -> Self {
-        let kept = Cache::builder()
-            .max_capacity(KEPT_BYTES)
-            .weigher(|_: &(Cid, Kind, String), one: &Arc<Type>| one.bytes())
-            .build();
-        Self { kept }
+        let kept = Cache::with_weighter(KEPT_TYPES, KEPT_BYTES, ByBytes);
+        Self { kept: Arc::new(kept) }
     }
 
     /// A verb or a type of objects that is in force; `None` where it is unknown.
@@ -111,7 +143,7 @@ impl Default for Types {
 
 impl std::fmt::Debug for Types {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Types").field("kept", &self.kept.entry_count()).finish()
+        f.debug_struct("Types").field("kept", &self.kept.len()).finish()
     }
 }
 

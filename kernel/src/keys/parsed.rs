@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 
 use super::{Key, KeyError, Material, PublicKey};
 
 /// Keys that are kept; one of RSA takes about two KiB.
-const KEPT: u64 = 4096;
+const KEPT: usize = 4096;
 
 /// Keys by the text that says them.
 pub(crate) struct ParsedKeys(Cache<Material, Arc<PublicKey>>);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 /// The shortest time between two wake-ups that nobody waits for.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Passes on the position of the newest entry, until the log is closed.
 pub(super) async fn pace(

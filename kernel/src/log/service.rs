@@ -3,7 +3,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use moka::sync::Cache;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use tokio::sync::{Notify, SemaphorePermit, mpsc, oneshot, watch};
 
 use super::entry::{Entry, Record, Records, Stream};
@@ -20,6 +21,21 @@ use crate::cid::Cid;
 use crate::rules::Rules;
 use crate::runtime::Runtime;
 use crate::state::StateView;
+
+/// Bodies that are kept decoded, about.
+const CACHED: usize = 4096;
+
+/// Decoded bodies.
+pub(super) type Bodies = Cache<Cid, Arc<Activity>, ByWeight>;
+
+#[derive(Clone)]
+pub(super) struct ByWeight;
+
+impl Weighter<Cid, Arc<Activity>> for ByWeight {
+    fn weight(&self, _: &Cid, activity: &Arc<Activity>) -> u64 {
+        activity.weight() as u64
+    }
+}
 
 /// Configuration of the log.
 #[derive(Clone, Debug)]
@@ -70,7 +86,7 @@ struct Inner {
     head: watch::Receiver<u64>,
     news: watch::Receiver<u64>,
     hurry: Arc<Notify>,
-    cache: Cache<Cid, Arc<Activity>>,
+    cache: Arc<Bodies>,
     erasures: Erasures,
     commits: Arc<AtomicU64>,
     waited_us: Arc<AtomicU64>,
@@ -94,10 +110,7 @@ impl Log {
         super::refold::refold(&*store, &*rules)?;
         let (head_sender, head) = watch::channel(store.head()?);
         let (requests, receive) = mpsc::channel(options.queue.max(1));
-        let weigh = |_: &Cid, activity: &Arc<Activity>| {
-            u32::try_from(activity.weight()).unwrap_or(u32::MAX)
-        };
-        let cache = Cache::builder().weigher(weigh).max_capacity(options.cached_bytes).build();
+        let cache = Arc::new(Bodies::with_weighter(CACHED, options.cached_bytes, ByWeight));
         let commits = Arc::new(AtomicU64::new(0));
         let waited_us = Arc::new(AtomicU64::new(0));
         let erasures = Erasures::default();

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use moka::sync::Cache;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::entry::Record;
@@ -15,6 +14,7 @@ use super::errors::AppendError;
 use super::group::{Append, Appended, Group};
 use super::head::{Head, HeadFile};
 use super::recent::Recent;
+use super::service::Bodies;
 use super::store::{Batch, LogStore, Storage, StoreError};
 use crate::activity::Activity;
 use crate::cid::Cid;
@@ -45,7 +45,7 @@ pub(super) struct Writer {
     pub(super) rules: Arc<dyn Rules>,
     pub(super) runtime: Runtime,
     pub(super) head: watch::Sender<u64>,
-    pub(super) cache: Cache<Cid, Arc<Activity>>,
+    pub(super) cache: Arc<Bodies>,
     pub(super) recent: Arc<Recent>,
     pub(super) erasures: Erasures,
     /// Why nothing is written any more; the same as in the handle.
@@ -261,7 +261,7 @@ impl Writer {
 struct Batching {
     store: Arc<dyn LogStore>,
     rules: Arc<dyn Rules>,
-    cache: Cache<Cid, Arc<Activity>>,
+    cache: Arc<Bodies>,
     recent: Arc<Recent>,
     erasures: Erasures,
 }
@@ -299,7 +299,7 @@ impl Batching {
         self.erasures.erasing(batch.erasures.len(), || {
             let result = self.store.append(batch);
             for erasure in &batch.erasures {
-                self.cache.invalidate(&erasure.cid);
+                self.cache.remove(&erasure.cid);
             }
             self.recent.clear();
             result

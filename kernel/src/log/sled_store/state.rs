@@ -5,7 +5,8 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use moka::sync::Cache;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use serde_json::Value;
 
 use super::rows::Rows;
@@ -13,6 +14,8 @@ use crate::canonical;
 use crate::log::store::StoreError;
 use crate::state::{StateError, StateView, Writes};
 
+/// Values that are kept, about.
+const KEPT: usize = 8192;
 /// Decoded values take so many bytes in memory, about.
 const KEPT_BYTES: u64 = 8 * 1024 * 1024;
 /// A decoded value takes so many times the bytes that it was decoded from, about.
@@ -24,21 +27,29 @@ const OVERHEAD_BYTES: usize = 200;
 #[derive(Clone)]
 struct Kept {
     value: Option<Arc<Value>>,
-    bytes: u32,
+    bytes: u64,
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<String, Kept> for ByBytes {
+    fn weight(&self, _: &String, kept: &Kept) -> u64 {
+        kept.bytes
+    }
 }
 
 /// The admission state.
 pub(super) struct SledState {
     rows: Arc<Rows>,
-    kept: Cache<String, Kept>,
+    kept: Cache<String, Kept, ByBytes>,
     /// Counts changes: what was read before one is not kept after it.
     changes: RwLock<u64>,
 }
 
 impl SledState {
     pub(super) fn new(rows: Arc<Rows>) -> Self {
-        let weigh = |_: &String, kept: &Kept| kept.bytes;
-        let kept = Cache::builder().max_capacity(KEPT_BYTES).weigher(weigh).build();
+        let kept = Cache::with_weighter(KEPT, KEPT_BYTES, ByBytes);
         Self { rows, kept, changes: RwLock::new(0) }
     }
 
@@ -50,7 +61,7 @@ impl SledState {
         let mut changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
         *changes += 1;
         for key in writes.keys() {
-            self.kept.invalidate(key);
+            self.kept.remove(key);
         }
     }
 
@@ -58,7 +69,7 @@ impl SledState {
     pub(super) fn changed_wholly(&self) {
         let mut changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
         *changes += 1;
-        self.kept.invalidate_all();
+        self.kept.clear();
     }
 
     fn changes(&self) -> u64 {
@@ -71,7 +82,7 @@ impl SledState {
         let takes = length.saturating_mul(DECODED) + key.len() + OVERHEAD_BYTES;
         Ok(Kept {
             value: bytes.map(|bytes| decode(key, &bytes)).transpose()?.map(Arc::new),
-            bytes: u32::try_from(takes).unwrap_or(u32::MAX),
+            bytes: takes as u64,
         })
     }
 }
