@@ -75,11 +75,11 @@ impl SecretKey {
     }
 
     /// Signs a message: 64 bytes for Ed25519; PKCS#1 v1.5 over SHA-256 for RSA, as long as the
-    /// modulus. The randomness blinds the RSA computation; the signature does not depend on it.
-    pub fn sign(&self, message: &[u8], random: &dyn Random) -> Result<Vec<u8>, KeyError> {
+    /// modulus. Both depend on key and message alone; the randomness is for algorithms that need some.
+    pub fn sign(&self, message: &[u8], _: &dyn Random) -> Result<Vec<u8>, KeyError> {
         match &self.0 {
             Inner::Ed25519(key) => Ok(key.sign(message).to_bytes().to_vec()),
-            Inner::Rsa(key) => key.sign(message, random),
+            Inner::Rsa(key) => key.sign(message),
         }
     }
 
