@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use axum::http::{HeaderMap, Method, Uri, header};
-use fedsx_delivery::signature::{self, RequestToSign, Scheme, Signer};
+use fedsx_delivery::signature::{self, BodyDigest, RequestToSign, Scheme, Signer};
 use fedsx_kernel::Activity;
 use fedsx_kernel::keys::SecretKey;
 use fedsx_kernel::proof::{self, SignOptions};
@@ -122,8 +122,9 @@ impl Author {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, uri.authority().context("no host")?.as_str().parse()?);
         let (now, nonce) = (self.around.clock.now(), self.unique());
-        let body = Some(body);
-        let request = RequestToSign { method: &Method::POST, uri: &uri, body, now, nonce: &nonce };
+        let digest = Some(&BodyDigest::of(body));
+        let request =
+            RequestToSign { method: &Method::POST, uri: &uri, digest, now, nonce: &nonce };
         signature::sign(scheme, &request, signer, &mut headers, self.around.random.as_ref())?;
         Ok(headers)
     }

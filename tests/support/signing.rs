@@ -1,7 +1,7 @@
 //! Requests that some key signed.
 
 use axum::http::{HeaderMap, Method, Uri, header};
-use fedsx_delivery::signature::{self, RequestToSign, Scheme, Signer};
+use fedsx_delivery::signature::{self, BodyDigest, RequestToSign, Scheme, Signer};
 use fedsx_kernel::keys::SecretKey;
 use fedsx_kernel::runtime::OsRandom;
 use jiff::Timestamp;
@@ -84,7 +84,9 @@ fn headers_signed(
     let authority = uri.authority().expect("a host").as_str();
     headers.insert(header::HOST, authority.parse().expect("a host"));
     let nonce = format!("{:032x}", unique());
-    let request = RequestToSign { method, uri: &uri, body, now: Timestamp::now(), nonce: &nonce };
+    let digest = body.map(BodyDigest::of);
+    let (digest, now) = (digest.as_ref(), Timestamp::now());
+    let request = RequestToSign { method, uri: &uri, digest, now, nonce: &nonce };
     let signer = Signer { key_id, key };
     signature::sign(scheme, &request, &signer, &mut headers, &OsRandom).expect("a signature");
     headers

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
 use axum::http::{HeaderMap, Method, Uri, header};
-use fedsx_delivery::signature::{self, RequestToSign, Scheme, Signer};
+use fedsx_delivery::signature::{self, BodyDigest, RequestToSign, Scheme, Signer};
 use fedsx_kernel::Activity;
 use fedsx_kernel::keys::SecretKey;
 use fedsx_kernel::proof::{self, SignOptions};
@@ -176,7 +176,7 @@ impl Foreign {
         let request = RequestToSign {
             method: &Method::POST,
             uri: &uri,
-            body: Some(body),
+            digest: Some(&BodyDigest::of(body)),
             now: Timestamp::now(),
             nonce: &unique(),
         };

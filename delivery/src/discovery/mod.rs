@@ -250,6 +250,26 @@ impl Discovery {
         signer.inspect_err(|error| tracing::debug!(%error, "requests are not signed")).ok()
     }
 
+    /// As [`Discovery::instance_signer`]. Blocks.
+    pub(crate) fn instance_signer_now(&self) -> Option<KeySigner> {
+        let options = &self.inner.parts.kernel_options;
+        let signer = self.signer_now(&options.base.actor(&options.instance));
+        signer.inspect_err(|error| tracing::debug!(%error, "requests are not signed")).ok()
+    }
+
+    /// As [`Discovery::signer`]. Blocks.
+    pub(crate) fn signer_now(&self, actor: &str) -> Result<KeySigner, SignerError> {
+        self.inner.secrets.signer(&self.inner.parts, actor)
+    }
+
+    /// The document of an actor elsewhere while it is current; `None` where it would be fetched. Blocks.
+    pub(crate) fn current(&self, id: &str) -> Result<Option<Value>, Refusal> {
+        if self.inner.fetched.get(id).is_none() {
+            return Ok(None);
+        }
+        Ok(fedsx_genesis::actors::document(self.inner.parts.log.state(), id)?)
+    }
+
     /// What signs requests as an actor of ours, by its current keys for HTTP signatures.
     ///
     /// # Errors

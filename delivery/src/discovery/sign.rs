@@ -15,7 +15,12 @@ use super::DiscoveryParts;
 use super::memory::Memory;
 use crate::client::{SignError, SignRequest};
 use crate::ledger::{Signing, signing_of};
-use crate::signature::{self, Ask, RequestToSign, Scheme, Signer};
+use crate::signature::{self, Ask, BodyDigest, RequestToSign, Scheme, Signer};
+
+/// Keys, and actors, that are kept.
+const KEPT: u64 = 256;
+/// For how long.
+const KEPT_FOR: Duration = Duration::from_secs(300);
 
 /// Why requests cannot be signed as an actor.
 #[derive(Debug, Error)]
@@ -38,24 +43,34 @@ pub enum SignerError {
     Sign(#[from] signature::SignError),
 }
 
-/// Private keys that were opened a short while ago; opening one costs more than a signature.
-pub(super) struct Secrets(Memory<SecretKey>);
+/// Private keys that were opened a short while ago, and who signs with them; opening one costs more than a
+/// signature, and reading which ones are current more than most signatures.
+pub(super) struct Secrets {
+    opened: Memory<SecretKey>,
+    /// With the end of the log when the state was read: until it grows, nobody has another key.
+    signers: Memory<(u64, KeySigner)>,
+}
 
 impl Secrets {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self(Memory::new(256, Duration::from_secs(300), clock))
+        let opened = Memory::new(KEPT, KEPT_FOR, clock.clone());
+        Self { opened, signers: Memory::new(KEPT, KEPT_FOR, clock) }
     }
 
     /// The current keys of an actor of ours. Blocks.
     pub fn signer(&self, parts: &DiscoveryParts, actor: &str) -> Result<KeySigner, SignerError> {
+        let head = parts.log.head();
+        if let Some((_, signer)) = self.signers.get(actor).filter(|(at, _)| *at == head) {
+            return Ok(signer);
+        }
         let history = parts.rules.keys(parts.log.state(), actor)?.unwrap_or_default();
         let mut keys = Keys::default();
         for key in history.current(Purpose::HttpSignature) {
-            let secret = match self.0.get(&key.id) {
+            let secret = match self.opened.get(&key.id) {
                 Some(secret) => secret,
                 None => match parts.ring.secret(&key.id) {
                     Ok(secret) => {
-                        self.0.put(&key.id, secret.clone());
+                        self.opened.put(&key.id, secret.clone());
                         secret
                     }
                     // The actor itself keeps the private half.
@@ -72,11 +87,13 @@ impl Secrets {
         if keys.rsa.is_none() && keys.ed25519.is_none() {
             return Err(SignerError::NoKey(actor.to_owned()));
         }
-        Ok(KeySigner { keys, runtime: parts.runtime.clone() })
+        let signer = KeySigner { keys: Arc::new(keys), runtime: parts.runtime.clone() };
+        self.signers.put(actor, (head, signer.clone()));
+        Ok(signer)
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Keys {
     rsa: Option<(String, SecretKey)>,
     ed25519: Option<(String, SecretKey)>,
@@ -86,7 +103,7 @@ struct Keys {
 /// servers understand.
 #[derive(Clone)]
 pub struct KeySigner {
-    keys: Keys,
+    keys: Arc<Keys>,
     runtime: Runtime,
 }
 
@@ -101,11 +118,11 @@ impl KeySigner {
         way: Signing,
         method: &Method,
         uri: &Uri,
-        body: Option<&[u8]>,
+        digest: Option<&BodyDigest>,
         headers: &mut HeaderMap,
         ask: Option<&Ask>,
     ) -> Result<(), SignerError> {
-        let (rsa, ed25519) = (self.keys.rsa.clone(), self.keys.ed25519.clone());
+        let (rsa, ed25519) = (self.keys.rsa.as_ref(), self.keys.ed25519.as_ref());
         let key = match way {
             Signing::Rfc9421Ed25519 => ed25519.or(rsa),
             Signing::Cavage | Signing::Rfc9421 => rsa.or(ed25519),
@@ -117,13 +134,21 @@ impl KeySigner {
             _ => Scheme::Rfc9421,
         };
         let nonce = format!("{:032x}", u128::from_be_bytes(self.runtime.random.bytes()));
-        let (method, uri, body) = (method.clone(), uri.clone(), body.map(<[u8]>::to_vec));
-        let (mut signed, runtime, ask) = (headers.clone(), self.runtime.clone(), ask.cloned());
+        if key.algorithm() == Algorithm::Ed25519 {
+            // This takes less than the way to the blocking pool and back.
+            let now = self.runtime.clock.now();
+            let request = RequestToSign { method, uri, digest, now, nonce: &nonce };
+            let (signer, random) = (Signer { key_id, key }, &*self.runtime.random);
+            return Ok(signature::sign_asked(scheme, &request, &signer, headers, random, ask)?);
+        }
+        let (method, uri, digest) = (method.clone(), uri.clone(), digest.cloned());
+        let (key_id, key, ask) = (key_id.clone(), key.clone(), ask.cloned());
+        let (mut signed, runtime) = (std::mem::take(headers), self.runtime.clone());
         let work = move || {
             let request = RequestToSign {
                 method: &method,
                 uri: &uri,
-                body: body.as_deref(),
+                digest: digest.as_ref(),
                 now: runtime.clock.now(),
                 nonce: &nonce,
             };
@@ -146,7 +171,9 @@ impl SignRequest for KeySigner {
         headers: &'a mut HeaderMap,
     ) -> BoxFuture<'a, Result<(), SignError>> {
         Box::pin(async move {
-            let signed = self.sign_as(Signing::Cavage, method, uri, body, headers, None).await;
+            let digest = body.map(BodyDigest::of);
+            let signed =
+                self.sign_as(Signing::Cavage, method, uri, digest.as_ref(), headers, None).await;
             signed.map_err(|error| Box::new(error) as SignError)
         })
     }
@@ -175,7 +202,8 @@ impl SignRequest for AskedSigner<'_> {
     ) -> BoxFuture<'a, Result<(), SignError>> {
         let way = signing_of(&self.ask, None);
         Box::pin(async move {
-            let signed = self.signer.sign_as(way, method, uri, body, headers, Some(&self.ask));
+            let (digest, ask) = (body.map(BodyDigest::of), Some(&self.ask));
+            let signed = self.signer.sign_as(way, method, uri, digest.as_ref(), headers, ask);
             signed.await.map_err(|error| Box::new(error) as SignError)
         })
     }

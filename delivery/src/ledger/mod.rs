@@ -20,6 +20,7 @@
 //! A peer is an origin and a sequence number 8 bytes big-endian. The index creates items; from
 //! then on only the peer's actor writes them, so that writes need no reading of what they replace.
 
+mod desk;
 mod graph_state;
 mod schemes;
 mod types;
@@ -32,6 +33,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::gaps::{Arrivals, Ranges};
+pub(crate) use desk::Desk;
 pub(crate) use graph_state::GraphState;
 pub use schemes::{Grounds, Schemes, Signing};
 pub(crate) use schemes::{Knock, Lesson, signing_of};

@@ -1,5 +1,6 @@
 //! The actor that owns the queue of one peer.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use fedsx_kernel::log::StoreError;
 use fedsx_kernel::metrics::{self, Timer};
 use fedsx_kernel::runtime::BlockingFailed;
 use fedsx_kernel::supervision::SHUTDOWN;
+use futures::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::JoinHandle;
 
@@ -17,7 +19,7 @@ use super::send::{self, Report};
 use super::settle::{Books, Ended};
 use super::verdict::{Outcome, Verdict};
 use super::{Peers, Selection, Slot, Wanted, lock};
-use crate::ledger::Item;
+use crate::ledger::{Item, Ledger, Writes};
 
 /// Sends of a doubtful peer that may be under way: enough that one poisoned activity does not
 /// hide that the peer is well.
@@ -48,6 +50,11 @@ pub(super) struct PeerActor {
 }
 
 pub(super) struct State {
+    /// Whether queue and health were read from the ledger.
+    opened: bool,
+    /// Up to where what was asked has been seen to. Several may ask before the first look, which then sees to
+    /// all of it.
+    looked: Option<u64>,
     queue: Queue,
     health: Health,
     timer: Option<(i64, JoinHandle<()>)>,
@@ -79,13 +86,19 @@ impl Actor for PeerActor {
         myself: ActorRef<Message>,
         (): (),
     ) -> Result<State, ActorProcessingErr> {
-        let peer = self.peer.clone();
-        let memory = self.books(move |ledger, _| ledger.memory(&peer)).await?;
+        // Whoever starts actors waits for this, one after the other: the ledger is read at the first look.
         self.slot.in_flight.store(0, Ordering::SeqCst);
         *lock(&self.slot.actor) = Some(myself.clone());
         myself.cast(Message::Look)?;
-        let (queue, health) = (Queue::default(), Health::new(memory));
-        Ok(State { queue, health, timer: None, probed_ms: i64::MIN, rotation: 0 })
+        Ok(State {
+            opened: false,
+            looked: None,
+            queue: Queue::default(),
+            health: Health::default(),
+            timer: None,
+            probed_ms: i64::MIN,
+            rotation: 0,
+        })
     }
 
     async fn handle(
@@ -98,9 +111,17 @@ impl Actor for PeerActor {
         let mut seen = None;
         match message {
             Message::Look => {
-                seen = Some(self.slot.asked.load(Ordering::SeqCst));
-                state.queue.more = true;
-                self.look(state).await?;
+                let asked = self.slot.asked.load(Ordering::SeqCst);
+                seen = Some(asked);
+                if !state.opened {
+                    self.open(state).await?;
+                } else if state.looked != Some(asked) {
+                    state.queue.more = true;
+                }
+                if state.looked != Some(asked) {
+                    state.looked = Some(asked);
+                    self.look(state).await?;
+                }
             }
             Message::Due => state.timer = None,
             Message::Ended(seq, report) => self.ended(state, seq, *report).await?,
@@ -122,11 +143,33 @@ impl PeerActor {
     /// Reads or writes the ledger in the blocking pool; `work` is given the time.
     async fn books<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&crate::ledger::Ledger, i64) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&Ledger, i64) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ActorProcessingErr> {
         let (ledger, now_ms) = (self.peers.context.ledger.clone(), self.peers.context.now_ms());
         let done = self.peers.context.kernel.runtime().run(move || work(&ledger, now_ms)).await;
         Ok(done.map_err(|error: BlockingFailed| error)??)
+    }
+
+    /// The same together with what other peers want, which takes little for each of them.
+    async fn desk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Ledger, i64, &mut Writes) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ActorProcessingErr> {
+        Ok(self.peers.context.desk.see_to(work).await??)
+    }
+
+    /// Reads what is known of the peer, and the first that is queued for it.
+    async fn open(&self, state: &mut State) -> Result<(), ActorProcessingErr> {
+        let (peer, window) = (self.peer.clone(), self.peers.context.options.window.max(1));
+        let read = move |ledger: &Ledger, _, _: &mut Writes| {
+            Ok((ledger.memory(&peer)?, ledger.items(&peer, None, window)?))
+        };
+        let (memory, page) = self.desk(read).await?;
+        state.health = Health::new(memory);
+        state.queue.more = page.len() == window;
+        state.queue.extend(page);
+        state.opened = true;
+        Ok(())
     }
 
     /// Sees to what others left in the slot.
@@ -135,7 +178,7 @@ impl PeerActor {
         for (wanted, answer) in requests {
             let (peer, memory) = (self.peer.clone(), state.health.memory.clone());
             let revive = wanted == Wanted::Replay(Selection::All);
-            let work = move |ledger: &crate::ledger::Ledger, now_ms| {
+            let work = move |ledger: &Ledger, now_ms| {
                 let books = Books { ledger, peer: &peer, now_ms };
                 let count = books.operate(wanted)?;
                 let memory = if revive { books.revive(&memory)? } else { memory };
@@ -188,10 +231,10 @@ impl PeerActor {
         let ended = Ended { seq, generation, item, report, health, suspects };
         let (peer, options) = (self.peer.clone(), self.peers.context.options.clone());
         let random = self.peers.context.kernel.runtime().random.clone();
-        let work = move |ledger: &crate::ledger::Ledger, now_ms| {
-            Books { ledger, peer: &peer, now_ms }.settle(ended, &options, &*random)
+        let work = move |ledger: &Ledger, now_ms, writes: &mut Writes| {
+            Books { ledger, peer: &peer, now_ms }.settle(ended, &options, &*random, writes)
         };
-        let settled = self.books(work).await?;
+        let settled = self.desk(work).await?;
         state.health = settled.health;
         for (seq, item) in settled.items {
             match item {
@@ -208,9 +251,11 @@ impl PeerActor {
         myself: &ActorRef<Message>,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        self.refill(state).await?;
+        // Most of all turns are the last: nothing is left that a block could hold.
+        let is_over = state.queue.is_done();
+        let blocked = !is_over && self.peers.context.is_blocked(&self.peer);
+        self.refill(state, blocked).await?;
         let now_ms = self.peers.context.now_ms();
-        let blocked = self.peers.context.is_blocked(&self.peer);
         let rests = blocked || state.health.rests(now_ms);
         self.slot.resting.store(rests, Ordering::Relaxed);
         if !rests && !self.peers.context.gate.is_closed() {
@@ -220,17 +265,22 @@ impl PeerActor {
                 self.peers.context.options.sends_per_peer.max(1)
             };
             let room = most.saturating_sub(state.queue.in_flight());
-            let mut ready = state.queue.ready(now_ms);
-            if state.health.is_doubtful() && !ready.is_empty() {
+            let ready = if state.health.is_doubtful() {
+                let mut all = state.queue.ready(now_ms, usize::MAX);
                 state.rotation = state.rotation.wrapping_add(1);
-                let by = state.rotation % ready.len();
-                ready.rotate_left(by);
-            }
-            for seq in ready.into_iter().take(room) {
+                let by = state.rotation.checked_rem(all.len()).unwrap_or(0);
+                all.rotate_left(by);
+                all.truncate(room);
+                all
+            } else {
+                state.queue.ready(now_ms, room)
+            };
+            for seq in ready {
                 self.start(myself, state, seq, now_ms);
             }
         }
-        let next_ms = if rests { state.health.memory.until_ms } else { state.queue.next_due_ms() };
+        let next_ms =
+            if rests { state.health.memory.until_ms } else { state.queue.next_due_ms(now_ms) };
         // When a block ends, the actor is told.
         let next_ms = next_ms.filter(|next| !blocked && *next > now_ms && state.queue.len() > 0);
         self.set_timer(myself, state, next_ms, now_ms);
@@ -238,7 +288,7 @@ impl PeerActor {
     }
 
     fn start(&self, myself: &ActorRef<Message>, state: &mut State, seq: u64, now_ms: i64) {
-        let Some(item) = state.queue.get(seq).cloned() else { return };
+        let Some(item) = state.queue.get(seq).cloned().map(Arc::new) else { return };
         state.queue.start(seq, state.health.generation);
         state.probed_ms = now_ms;
         let (context, peer) = (self.peers.context.clone(), self.peer.clone());
@@ -247,7 +297,7 @@ impl PeerActor {
             &item,
             Outcome::because(Verdict::LocalFailure, "the attempt ended abnormally"),
         );
-        let work = tokio::spawn(async move {
+        let work = async move {
             let timer = Timer::start();
             let report = send::attempt(&context, &peer, seq, &item, schemes).await;
             let verdict = &report.outcome.verdict;
@@ -260,17 +310,17 @@ impl PeerActor {
                 metrics::DELIVERED_AFTER.record(seconds_of(waited), &[]);
             }
             report
-        });
+        };
         let myself = myself.clone();
         tokio::spawn(async move {
-            let report = work.await.unwrap_or(failed);
+            let report = AssertUnwindSafe(work).catch_unwind().await.unwrap_or(failed);
             // An actor that was started again meanwhile sends the item anew.
             let _ = myself.cast(Message::Ended(seq, Box::new(report)));
         });
     }
 
     /// Reads on where there is room, and parks what is too old for a peer that was given up.
-    async fn refill(&self, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn refill(&self, state: &mut State, blocked: bool) -> Result<(), ActorProcessingErr> {
         let options = &self.peers.context.options;
         let window = options.window.max(1);
         loop {
@@ -285,7 +335,7 @@ impl PeerActor {
                 state.queue.extend(page);
             }
             let is_reached = state.health.memory.down_since_ms.is_none();
-            if is_reached && !self.peers.context.is_blocked(&self.peer) {
+            if is_reached && !blocked {
                 return Ok(());
             }
             let max_age_ms = i64::try_from(options.max_age.as_millis()).unwrap_or(i64::MAX);
@@ -303,8 +353,10 @@ impl PeerActor {
             }
             let gone: Vec<u64> = expired.iter().map(|(seq, _)| *seq).collect();
             let peer = self.peer.clone();
-            self.books(move |ledger, now_ms| Books { ledger, peer: &peer, now_ms }.expire(expired))
-                .await?;
+            let work = move |ledger: &Ledger, now_ms, writes: &mut Writes| {
+                Books { ledger, peer: &peer, now_ms }.expire(expired, writes)
+            };
+            self.desk(work).await?;
             gone.into_iter().for_each(|seq| state.queue.remove(seq));
         }
     }

@@ -5,6 +5,8 @@
 
 mod actor;
 mod health;
+mod outgoing;
+mod prepare;
 mod queue;
 mod schedule;
 mod send;
@@ -27,10 +29,11 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::client::{Client, ClientError};
 use crate::discovery::Discovery;
-use crate::ledger::Ledger;
+use crate::ledger::{Desk, Ledger};
 use crate::service::{DeliveryError, Options};
 use crate::synchronization::Statements;
 use actor::{Message, PeerActor};
+use outgoing::Outgoings;
 
 pub(crate) use schedule::jittered;
 
@@ -39,6 +42,10 @@ pub(crate) use schedule::jittered;
 pub(crate) struct Context {
     pub kernel: Kernel,
     pub ledger: Ledger,
+    /// Where the owners of queues read and write the ledger together.
+    pub desk: Desk,
+    /// What was sent a short while ago.
+    pub outgoings: Outgoings,
     pub discovery: Discovery,
     pub client: Client,
     pub supervisor: ActorRef<SupervisorMessage>,
@@ -50,6 +57,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Puts it together. Must be called inside a tokio runtime.
     pub fn new(
         kernel: Kernel,
         ledger: Ledger,
@@ -60,7 +68,20 @@ impl Context {
     ) -> Self {
         let gate = Arc::new(Semaphore::new(options.sends.max(1)));
         let statements = Statements::default();
-        Self { kernel, ledger, discovery, client, supervisor, options, statements, gate }
+        let desk = Desk::open(ledger.clone(), kernel.runtime().clone());
+        let outgoings = Outgoings::new();
+        Self {
+            kernel,
+            ledger,
+            desk,
+            outgoings,
+            discovery,
+            client,
+            supervisor,
+            options,
+            statements,
+            gate,
+        }
     }
 
     /// Whether this instance has nothing to do with the actor or peer with this id.

@@ -81,19 +81,24 @@ impl Queue {
         self.in_flight.contains_key(&seq)
     }
 
-    /// What may be sent now, in order: nothing that waits for its time, or that shares a subject with
-    /// an earlier unfinished item or waits for what that changes.
-    pub fn ready(&self, now_ms: i64) -> Vec<u64> {
+    /// What may be sent now, in order, up to so many: nothing that waits for its time, or that shares a
+    /// subject with an earlier unfinished item or waits for what that changes.
+    pub fn ready(&self, now_ms: i64, most: usize) -> Vec<u64> {
         self.unblocked()
             .filter(|(seq, item)| item.next_ms <= now_ms && !self.in_flight.contains_key(seq))
             .map(|(seq, _)| seq)
+            .take(most)
             .collect()
     }
 
-    /// When the next item that waits for nothing but its time is due.
-    pub fn next_due_ms(&self) -> Option<i64> {
+    /// When the next item is due that waits for nothing but a time that has not come.
+    pub fn next_due_ms(&self, now_ms: i64) -> Option<i64> {
+        // Each event asks, and mostly nothing waits for a time.
+        if !self.items.values().any(|item| item.next_ms > now_ms) {
+            return None;
+        }
         self.unblocked()
-            .filter(|(seq, _)| !self.in_flight.contains_key(seq))
+            .filter(|(seq, item)| item.next_ms > now_ms && !self.in_flight.contains_key(seq))
             .map(|(_, item)| item.next_ms)
             .min()
     }
@@ -140,12 +145,13 @@ mod tests {
         queue.put(2, item(&["undo", "like"], 0));
         queue.put(3, item(&["other"], 0));
         queue.put(4, item(&["undo"], 0));
-        assert_eq!(queue.ready(0), [1, 3]);
+        assert_eq!(queue.ready(0, 9), [1, 3]);
+        assert_eq!(queue.ready(0, 1), [1]);
         queue.start(1, 0);
-        assert_eq!(queue.ready(0), [3]);
+        assert_eq!(queue.ready(0, 9), [3]);
         queue.end(1);
         queue.remove(1);
-        assert_eq!(queue.ready(0), [2, 3]);
+        assert_eq!(queue.ready(0, 9), [2, 3]);
     }
 
     #[test]
@@ -159,11 +165,11 @@ mod tests {
         queue.put(3, accept("c"));
         queue.put(4, post("d"));
         queue.put(5, post("e"));
-        assert_eq!(queue.ready(0), [1, 2, 3]);
+        assert_eq!(queue.ready(0, 9), [1, 2, 3]);
         queue.remove(2);
-        assert_eq!(queue.ready(0), [1, 3]);
+        assert_eq!(queue.ready(0, 9), [1, 3]);
         queue.remove(3);
-        assert_eq!(queue.ready(0), [1, 4, 5]);
+        assert_eq!(queue.ready(0, 9), [1, 4, 5]);
     }
 
     #[test]
@@ -173,13 +179,15 @@ mod tests {
         queue.put(2, item(&["a"], 0));
         queue.put(3, item(&["b"], 0));
         queue.put(4, item(&["c"], 50));
-        assert_eq!(queue.ready(0), [3]);
-        assert_eq!(queue.next_due_ms(), Some(0));
+        assert_eq!(queue.ready(0, 9), [3]);
+        assert_eq!(queue.next_due_ms(0), Some(50));
         queue.remove(3);
-        assert_eq!(queue.next_due_ms(), Some(50));
+        assert_eq!(queue.next_due_ms(49), Some(50));
+        assert_eq!(queue.next_due_ms(50), Some(100));
         queue.remove(4);
-        assert_eq!(queue.next_due_ms(), Some(100));
-        assert_eq!(queue.ready(100), [1]);
+        assert_eq!(queue.next_due_ms(0), Some(100));
+        assert_eq!(queue.next_due_ms(100), None);
+        assert_eq!(queue.ready(100, 9), [1]);
     }
 
     #[test]
@@ -191,6 +199,6 @@ mod tests {
         assert_eq!((queue.len(), queue.read_to, queue.more), (1, None, true));
         queue.extend(vec![(2, item(&["c"], 0)), (5, item(&["a"], 7)), (6, item(&["b"], 0))]);
         assert_eq!(queue.get(5).map(|item| item.next_ms), Some(0));
-        assert_eq!(queue.ready(0), [2, 6]);
+        assert_eq!(queue.ready(0, 9), [2, 6]);
     }
 }

@@ -1,24 +1,22 @@
 //! One attempt to deliver one item.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use fedsx_genesis::moderation;
 use fedsx_kernel::address::same_origin;
-use fedsx_kernel::pipeline::inbound::without_hidden;
 use fedsx_kernel::trace::{Span, SpanKind, TRACEPARENT};
-use fedsx_kernel::{Activity, Problem, Refusal, origin_of};
-use hyper::body::Bytes;
+use fedsx_kernel::{Problem, Refusal, origin_of};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use hyper::{Method, Uri};
 use serde_json::Value;
 use url::Url;
 
 use super::Context;
+use super::prepare::{Prepared, prepare};
 use super::verdict::{Objection, Outcome, Verdict, objection, of_answer, of_error};
-use crate::audience::followers_of;
 use crate::client::Request;
-use crate::discovery::{KeySigner, SignerError, UPSTREAM_STATUS};
-use crate::ledger::{ERASED, Grounds, Item, Knock, Lesson, Schemes, Signing, signing_of};
+use crate::discovery::UPSTREAM_STATUS;
+use crate::ledger::{Grounds, Item, Knock, Lesson, Schemes, Signing, signing_of};
 use crate::signature::Ask;
 use crate::synchronization::COLLECTION_SYNCHRONIZATION;
 use crate::webfinger::ACTIVITY_TYPE;
@@ -51,7 +49,7 @@ pub(super) async fn attempt(
     context: &Context,
     peer: &str,
     seq: u64,
-    item: &Item,
+    item: &Arc<Item>,
     schemes: Schemes,
 ) -> Report {
     let traces = &context.kernel.runtime().traces;
@@ -76,55 +74,26 @@ async fn try_once(
     context: &Context,
     peer: &str,
     seq: u64,
-    item: &Item,
+    item: &Arc<Item>,
     schemes: Schemes,
     traceparent: Option<String>,
 ) -> Report {
     let Ok(_permit) = context.gate.acquire().await else {
         return Report::failed(item, Outcome::because(Verdict::Abandoned, "shutting down"));
     };
-    let (log, cid) = (context.kernel.log().clone(), item.cid);
-    let activity = match context.kernel.runtime().run(move || log.activity(&cid)).await {
-        Ok(Ok(Some(activity))) if activity.is_erased() => {
-            return Report::failed(item, Outcome::because(Verdict::Erased, ERASED));
-        }
-        Ok(Ok(Some(activity))) => activity,
-        Ok(Ok(None)) => return Report::failed(item, local("the body is missing")),
-        Ok(Err(error)) => return Report::failed(item, local(&error.to_string())),
-        Err(error) => return Report::failed(item, local(&error.to_string())),
+    let (reader, from, what) = (context.clone(), peer.to_owned(), item.clone());
+    let read = move || prepare(&reader, &from, &what);
+    let prepared = match context.kernel.runtime().run(read).await {
+        Ok(Ok(prepared)) => prepared,
+        Ok(Err(outcome)) => return Report::failed(item, outcome),
+        Err(error) => return Report::failed(item, Outcome::local(error)),
     };
-    let base = &context.kernel.options().base;
-    match moderation::standing(base, context.kernel.log().state(), activity.actor()) {
-        Ok(standing) if standing.suspended => {
-            return Report::failed(item, Outcome::because(Verdict::Held, "suspended"));
-        }
-        Ok(standing) if standing.blocked => {
-            return Report::failed(item, Outcome::because(Verdict::Held, "its author is blocked"));
-        }
-        Ok(_) => {}
-        Err(error) => return Report::failed(item, local(&error.to_string())),
-    }
-    let forwarded = !base.is_local(activity.actor());
-    let signer = match signer(context, &activity).await {
-        Ok(signer) => signer,
-        Err(error) => return Report::failed(item, local(&error.to_string())),
-    };
-    let statement = match statement(context, &activity, peer).await {
-        Ok(statement) => statement,
-        Err(reason) => return Report::failed(item, local(&reason)),
-    };
-    let mut document = activity.document().clone();
-    without_hidden(&mut document);
-    let body = Bytes::from(Value::Object(document).to_string());
     let mut sending = Sending {
         context,
         peer,
         seq,
         item,
-        signer,
-        body,
-        statement,
-        forwarded,
+        prepared,
         traceparent: traceparent.and_then(|text| HeaderValue::try_from(text).ok()),
         schemes,
         report: Report::failed(item, Outcome::because(Verdict::Skipped, "nobody is left")),
@@ -133,52 +102,12 @@ async fn try_once(
     sending.report
 }
 
-fn local(reason: &str) -> Outcome {
-    Outcome::because(Verdict::LocalFailure, reason)
-}
-
-/// The author's keys; the instance's where the author has none any more, since what it said last
-/// must still be sent and its proof stands for itself.
-async fn signer(context: &Context, activity: &Activity) -> Result<KeySigner, SignerError> {
-    match context.discovery.signer(activity.actor()).await {
-        Err(error @ (SignerError::NoKey(_) | SignerError::Ring(_))) => {
-            context.discovery.instance_signer().await.ok_or(error)
-        }
-        other => other,
-    }
-}
-
-/// What goes to the author's followers says whom the author believes to follow there (FEP-8fcf).
-async fn statement(
-    context: &Context,
-    activity: &Activity,
-    peer: &str,
-) -> Result<Option<HeaderValue>, String> {
-    let followers = followers_of(activity.actor());
-    // Whoever is deleted has no followers, and nobody is to look for them.
-    let is_farewell = activity.kind() == "Delete" && activity.object_id() == Some(activity.actor());
-    let is_ours = context.kernel.options().base.is_local(activity.actor());
-    if is_farewell || !is_ours || !activity.audience().contains(&followers.as_str()) {
-        return Ok(None);
-    }
-    let (log, statements) = (context.kernel.log().clone(), context.statements.clone());
-    let (actor, peer) = (activity.actor().to_owned(), peer.to_owned());
-    let read = move || statements.header(log.state(), &actor, &peer);
-    let read = context.kernel.runtime().run(read).await;
-    read.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
-}
-
 struct Sending<'a> {
     context: &'a Context,
     peer: &'a str,
     seq: u64,
     item: &'a Item,
-    signer: KeySigner,
-    body: Bytes,
-    /// What is said of the author's followers there.
-    statement: Option<HeaderValue>,
-    /// Whether somebody else said it: then its proof alone vouches for it.
-    forwarded: bool,
+    prepared: Prepared,
     /// The trace that the attempt belongs to, where peers are told.
     traceparent: Option<HeaderValue>,
     schemes: Schemes,
@@ -196,7 +125,7 @@ impl Sending<'_> {
                 Ok(Some(id)) => id,
                 Ok(None) => break,
                 Err(reason) => {
-                    self.report.outcome = local(&reason);
+                    self.report.outcome = Outcome::local(reason);
                     return;
                 }
             };
@@ -205,7 +134,12 @@ impl Sending<'_> {
                 blocked = blocked.saturating_add(1);
                 continue;
             }
-            let document = match self.context.discovery.actor(&id).await {
+            let known = self.prepared.first.take().filter(|(first, _)| *first == id);
+            let document = match known {
+                Some((_, document)) => Ok(document),
+                None => self.context.discovery.actor(&id).await,
+            };
+            let document = match document {
                 Ok(document) => document,
                 Err(refusal) => {
                     let outcome = undiscovered(&refusal);
@@ -217,7 +151,7 @@ impl Sending<'_> {
                     continue;
                 }
             };
-            if self.forwarded && !knows_proofs(&document) {
+            if self.prepared.forwarded && !knows_proofs(&document) {
                 self.report.done = self.report.done.saturating_add(1);
                 continue;
             }
@@ -369,17 +303,18 @@ impl Sending<'_> {
         let host = HeaderValue::try_from(host).map_err(|_| parked("the inbox has no host"))?;
         headers.insert(HOST, host);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(ACTIVITY_TYPE));
-        if let Some(statement) = &self.statement {
+        let Prepared { outgoing, signer, statement, .. } = &self.prepared;
+        if let Some(statement) = statement {
             headers.insert(COLLECTION_SYNCHRONIZATION, statement.clone());
         }
         if let Some(traceparent) = &self.traceparent {
             headers.insert(TRACEPARENT, traceparent.clone());
         }
-        self.signer
-            .sign_as(way, &Method::POST, &uri, Some(&self.body), &mut headers, ask)
+        signer
+            .sign_as(way, &Method::POST, &uri, Some(&outgoing.digest), &mut headers, ask)
             .await
-            .map_err(|error| local(&error.to_string()))?;
-        Ok(Request { method: Method::POST, url: url.into(), headers, body: self.body.clone() })
+            .map_err(Outcome::local)?;
+        Ok(Request { method: Method::POST, url: url.into(), headers, body: outgoing.body.clone() })
     }
 }
 

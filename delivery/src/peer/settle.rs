@@ -46,16 +46,16 @@ impl Books<'_> {
         Ok(status.unwrap_or_else(|| Status::queued(seq, item.total)))
     }
 
-    /// Settles an attempt, in one write.
+    /// Settles an attempt: adds all that follows from it to what is written.
     pub fn settle(
         &self,
         ended: Ended,
         options: &Options,
         random: &dyn Random,
+        writes: &mut Writes,
     ) -> Result<Settled, StoreError> {
         let Ended { seq, generation, mut item, report, mut health, suspects } = ended;
         let before = health.memory.clone();
-        let mut writes = Writes::default();
         let mut items = Vec::new();
         let mut status = self.status(seq, &item)?;
         let (code, reason) = (report.outcome.status, report.outcome.reason.clone());
@@ -89,7 +89,7 @@ impl Books<'_> {
                 if code.is_some() {
                     health.answered();
                 }
-                self.park(&mut writes, seq, item.clone(), &mut status, reason)?;
+                self.park(writes, seq, item.clone(), &mut status, reason)?;
                 items.push((seq, None));
             }
             Verdict::PeerFailed { .. } | Verdict::Faulted if blamed => {
@@ -137,7 +137,7 @@ impl Books<'_> {
                     None => {
                         health.failed.remove(&seq);
                         health.counted.remove(&seq);
-                        self.park(&mut writes, seq, item.clone(), &mut status, reason)?;
+                        self.park(writes, seq, item.clone(), &mut status, reason)?;
                         items.push((seq, None));
                     }
                 }
@@ -147,7 +147,6 @@ impl Books<'_> {
         if health.memory != before {
             writes.memory(self.peer, &health.memory)?;
         }
-        self.ledger.apply(writes)?;
         Ok(Settled { health, items })
     }
 
@@ -168,15 +167,14 @@ impl Books<'_> {
     }
 
     /// Parks items that have waited too long for a peer that was given up.
-    pub fn expire(&self, items: Vec<(u64, Item)>) -> Result<(), StoreError> {
-        let mut writes = Writes::default();
+    pub fn expire(&self, items: Vec<(u64, Item)>, writes: &mut Writes) -> Result<(), StoreError> {
         for (seq, item) in items {
             let (cid, mut status) = (item.cid, self.status(seq, &item)?);
             let reason = "the peer was not reached for too long".to_owned();
-            self.park(&mut writes, seq, item, &mut status, reason)?;
+            self.park(writes, seq, item, &mut status, reason)?;
             writes.status(&cid, self.peer, &status)?;
         }
-        self.ledger.apply(writes)
+        Ok(())
     }
 
     /// Does what an operator wants, and answers how many activities that concerned.

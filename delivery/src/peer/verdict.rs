@@ -64,6 +64,11 @@ impl Outcome {
     pub fn because(verdict: Verdict, reason: impl Into<String>) -> Self {
         Self { verdict, status: None, reason: Some(reason.into()) }
     }
+
+    /// Something is wrong here.
+    pub fn local(why: impl std::fmt::Display) -> Self {
+        Self::because(Verdict::LocalFailure, why.to_string())
+    }
 }
 
 /// The slug in the problem type of a request that was seen before.

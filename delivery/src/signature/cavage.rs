@@ -83,8 +83,8 @@ pub(super) fn sign(
         return Err(SignError::NoHost);
     }
     let mut names = vec![REQUEST_TARGET, "host", "date"];
-    if let Some(body) = request.body {
-        headers.insert(DIGEST, HeaderValue::try_from(digest::digest(body))?);
+    if let Some(digest) = request.digest {
+        headers.insert(DIGEST, HeaderValue::try_from(digest.digest())?);
         names.push("digest");
     }
     let also = ALSO_COVERED.into_iter().filter(|name| headers.contains_key(*name));

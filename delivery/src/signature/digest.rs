@@ -19,14 +19,25 @@ const PERMISSIVE: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The value of `Digest`, in exactly the spelling that servers compare as text.
-pub(super) fn digest(body: &[u8]) -> String {
-    format!("SHA-256={}", STANDARD.encode(Sha256::digest(body)))
-}
+/// SHA-256 of a body as base64, which is what both headers say of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BodyDigest(String);
 
-/// The value of `Content-Digest`.
-pub(super) fn content_digest(body: &[u8]) -> String {
-    format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(body)))
+impl BodyDigest {
+    /// That of these bytes.
+    pub fn of(body: &[u8]) -> Self {
+        Self(STANDARD.encode(Sha256::digest(body)))
+    }
+
+    /// The value of `Digest`, in exactly the spelling that servers compare as text.
+    pub(super) fn digest(&self) -> String {
+        format!("SHA-256={}", self.0)
+    }
+
+    /// The value of `Content-Digest`.
+    pub(super) fn content_digest(&self) -> String {
+        format!("sha-256=:{}:", self.0)
+    }
 }
 
 /// Decodes base64 with or without padding.

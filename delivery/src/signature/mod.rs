@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub use ask::{ACCEPT_SIGNATURE, Ask, OURS as ACCEPT_SIGNATURE_HERE};
+pub use digest::BodyDigest;
 pub use error::{SignError, SignatureError};
 pub use window::Windows;
 
@@ -79,8 +80,8 @@ pub struct RequestToSign<'a> {
     pub method: &'a Method,
     /// The absolute address.
     pub uri: &'a Uri,
-    /// The body; a digest of it is sent and covered. `None` for requests without one.
-    pub body: Option<&'a [u8]>,
+    /// The digest of the body, which is sent and covered; `None` for requests without one.
+    pub digest: Option<&'a BodyDigest>,
     /// The time of this attempt; whole seconds are sent.
     pub now: Timestamp,
     /// What makes this attempt unique (RFC 9421 `nonce`), in visible ASCII. draft-cavage has no

@@ -30,8 +30,8 @@ pub(super) fn sign(
     ask: Option<&Ask>,
 ) -> Result<(), SignError> {
     let mut names = vec!["@method", "@target-uri"];
-    if let Some(body) = request.body {
-        headers.insert(CONTENT_DIGEST, HeaderValue::try_from(digest::content_digest(body))?);
+    if let Some(digest) = request.digest {
+        headers.insert(CONTENT_DIGEST, HeaderValue::try_from(digest.content_digest())?);
         names.push("content-digest");
     }
     let also = ALSO_COVERED.into_iter().filter(|name| headers.contains_key(*name));

@@ -6,7 +6,6 @@ use base64::engine::general_purpose::STANDARD;
 use fedsx_kernel::keys::Algorithm;
 
 use super::*;
-use crate::signature::digest;
 
 const URI: &str = "https://bob.example/inbox?a=1";
 const DATE_NOW: &str = "Fri, 02 Jan 2026 03:04:05 GMT";
@@ -16,8 +15,8 @@ fn unsigned(method: Method, body: &[u8]) -> Sent {
     let sent = Sent { method, uri: URI.to_owned(), headers: HeaderMap::new(), body: body.to_vec() };
     sent.set("host", "bob.example")
         .set("date", DATE_NOW)
-        .set("digest", &digest::digest(body))
-        .set("content-digest", &digest::content_digest(body))
+        .set("digest", &BodyDigest::of(body).digest())
+        .set("content-digest", &BodyDigest::of(body).content_digest())
 }
 
 /// Covers these components by RFC 9421 and signs whatever base that gives.

@@ -13,8 +13,8 @@ fn bare() -> Sent {
     };
     sent.set("host", "bob.example")
         .set("date", "Fri, 02 Jan 2026 03:04:05 GMT")
-        .set("digest", &crate::signature::digest::digest(BODY))
-        .set("content-digest", &crate::signature::digest::content_digest(BODY))
+        .set("digest", &BodyDigest::of(BODY).digest())
+        .set("content-digest", &BodyDigest::of(BODY).content_digest())
 }
 
 fn raw(mut sent: Sent, name: &'static str, value: &[u8]) -> Sent {

@@ -52,10 +52,11 @@ impl Sent {
         let parsed: Uri = uri.parse().unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(HOST, parsed.authority().unwrap().as_str().parse().unwrap());
+        let digest = (!body.is_empty()).then(|| BodyDigest::of(body));
         let request = RequestToSign {
             method: &method,
             uri: &parsed,
-            body: (!body.is_empty()).then_some(body),
+            digest: digest.as_ref(),
             now: at(NOW_S),
             nonce: "n1",
         };

@@ -104,7 +104,7 @@ fn they_take_what_they_asked_for() {
         let request = RequestToSign {
             method: &Method::POST,
             uri: &uri,
-            body: Some(BODY),
+            digest: Some(&BodyDigest::of(BODY)),
             now: at(NOW_S),
             nonce: "n1",
         };
@@ -121,7 +121,7 @@ fn they_take_what_they_asked_for() {
 
 /// A request that the other library signs.
 fn signed_by_them(key: &fedsx_kernel::keys::SecretKey, covered: &str, with_alg: bool) -> Sent {
-    let digest = digest::content_digest(BODY);
+    let digest = BodyDigest::of(BODY).content_digest();
     let mut sent = Sent {
         method: Method::POST,
         uri: INBOX.to_owned(),

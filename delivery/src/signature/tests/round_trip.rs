@@ -69,8 +69,8 @@ fn every_covered_part_counts() {
         other_body.body.push(b' ');
         assert_eq!(other_body.check(&key).unwrap_err(), SignatureError::DigestMismatch);
         let fitting = match scheme {
-            Scheme::Cavage => crate::signature::digest::digest(&other_body.body),
-            Scheme::Rfc9421 => crate::signature::digest::content_digest(&other_body.body),
+            Scheme::Cavage => BodyDigest::of(&other_body.body).digest(),
+            Scheme::Rfc9421 => BodyDigest::of(&other_body.body).content_digest(),
         };
         let other_digest = other_body.set(digest, &fitting);
         assert_eq!(other_digest.check(&key).unwrap_err(), SignatureError::BadSignature);
@@ -185,7 +185,7 @@ fn signing_again_replaces_the_other_scheme() {
     let request = RequestToSign {
         method: &Method::POST,
         uri: &uri,
-        body: Some(BODY),
+        digest: Some(&BodyDigest::of(BODY)),
         now: at(NOW_S),
         nonce: "n2",
     };
@@ -202,7 +202,7 @@ fn what_cannot_be_signed() {
     let attempt = |scheme, uri: &str, key_id: &str, nonce: &str, host: bool| {
         let uri: Uri = uri.parse().unwrap();
         let request =
-            RequestToSign { method: &Method::GET, uri: &uri, body: None, now: at(NOW_S), nonce };
+            RequestToSign { method: &Method::GET, uri: &uri, digest: None, now: at(NOW_S), nonce };
         let mut headers = HeaderMap::new();
         if host {
             headers.insert(HOST, "bob.example".parse().unwrap());

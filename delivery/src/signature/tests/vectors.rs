@@ -288,10 +288,10 @@ fn cavage_c_3_all_headers() {
 fn rfc9530_digests() {
     let line = b"{\"hello\": \"world\"}\n";
     let sha_256 = "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:";
-    assert_eq!(digest::content_digest(line), sha_256);
+    assert_eq!(BodyDigest::of(line).content_digest(), sha_256);
     digest::check_content_digest(sha_256, line).unwrap();
     digest::check_content_digest(HELLO_SHA_512, HELLO).unwrap();
-    let both = format!("{HELLO_SHA_512}, {}", digest::content_digest(HELLO));
+    let both = format!("{HELLO_SHA_512}, {}", BodyDigest::of(HELLO).content_digest());
     digest::check_content_digest(&both, HELLO).unwrap();
     let one_wrong = format!("{HELLO_SHA_512},{sha_256}");
     let refused = digest::check_content_digest(&one_wrong, HELLO).unwrap_err();
@@ -308,7 +308,7 @@ fn rfc9530_digests() {
 #[test]
 fn rfc3230_digests() {
     let hello = "SHA-256=X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=";
-    assert_eq!(digest::digest(HELLO), hello);
+    assert_eq!(BodyDigest::of(HELLO).digest(), hello);
     for good in [
         hello,
         "sha-256=X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE",
