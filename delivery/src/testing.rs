@@ -283,6 +283,7 @@ pub(crate) struct Node {
     pub client: Client,
     pub storage: Arc<dyn Storage>,
     pub net: Arc<Net>,
+    pub clock: Arc<ManualClock>,
 }
 
 impl Node {
@@ -293,8 +294,9 @@ impl Node {
 
     pub async fn over(storage: Arc<dyn Storage>, net: Arc<Net>, options: Options) -> Self {
         let elapsed = i64::try_from(net.began.elapsed().as_millis()).unwrap();
+        let clock = Arc::new(ManualClock::new(START_MS + elapsed));
         let runtime = Runtime {
-            clock: Arc::new(ManualClock::new(START_MS + elapsed)),
+            clock: clock.clone(),
             random: Arc::new(SeededRandom::new(1)),
             blocking: Arc::new(InlineBlocking),
             traces: Traces::off(),
@@ -344,7 +346,7 @@ impl Node {
             supervisor,
         };
         let delivery = Delivery::open(parts, options).await.unwrap();
-        Self { kernel, delivery, discovery, client, storage, net }
+        Self { kernel, delivery, discovery, client, storage, net, clock }
     }
 
     /// A node that starts over what this one stored, after this one was shut down.

@@ -289,6 +289,7 @@ impl Batch<'_> {
                 waits_for: if shared { owed.waits_for.clone() } else { Vec::new() },
                 attempts: 0,
                 next_ms: 0,
+                pause_ms: None,
                 enqueued_ms: record.entry.meta.received_ms,
                 done: 0,
                 refused: None,

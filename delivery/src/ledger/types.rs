@@ -118,6 +118,9 @@ pub(crate) struct Item {
     /// Not before this time, in milliseconds since 1970.
     #[serde(default)]
     pub next_ms: i64,
+    /// How long it was to wait when that was decided, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_ms: Option<i64>,
     pub enqueued_ms: i64,
     /// How many recipients, in order, need nothing more.
     #[serde(default)]
@@ -156,6 +159,9 @@ pub(crate) struct PeerMemory {
     /// Nothing is sent before this time, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<i64>,
+    /// How long that was when it was decided, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_ms: Option<i64>,
     /// Since when it is given up, but for a probe a day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub down_since_ms: Option<i64>,

@@ -18,6 +18,7 @@ use super::queue::Queue;
 use super::send::{self, Report};
 use super::settle::{Books, Ended};
 use super::verdict::{Outcome, Verdict};
+use super::wall::Wall;
 use super::{Peers, Selection, Slot, Wanted, lock};
 use crate::ledger::{Item, Ledger, Writes};
 
@@ -57,10 +58,24 @@ pub(super) struct State {
     looked: Option<u64>,
     queue: Queue,
     health: Health,
+    wall: Wall,
     timer: Option<(i64, JoinHandle<()>)>,
     probed_ms: i64,
     /// Where the next probe starts in what is ready.
     rotation: usize,
+}
+
+impl State {
+    /// The wall clock was set back by so much: what waits goes on to wait for as long as before.
+    fn set_back(&mut self, back_ms: i64) {
+        self.queue.set_back(back_ms);
+        self.health.set_back(back_ms);
+        self.probed_ms = self.probed_ms.saturating_sub(back_ms);
+        // The timer goes by another clock, and comes when it should.
+        if let Some((at_ms, _)) = &mut self.timer {
+            *at_ms = at_ms.saturating_sub(back_ms);
+        }
+    }
 }
 
 impl Drop for State {
@@ -95,6 +110,7 @@ impl Actor for PeerActor {
             looked: None,
             queue: Queue::default(),
             health: Health::default(),
+            wall: Wall::new(self.peers.context.now_ms()),
             timer: None,
             probed_ms: i64::MIN,
             rotation: 0,
@@ -107,6 +123,10 @@ impl Actor for PeerActor {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        let back_ms = state.wall.set_back_ms(self.peers.context.now_ms());
+        if back_ms > 0 {
+            state.set_back(back_ms);
+        }
         // What is asked for from here on is seen by the next look.
         let mut seen = None;
         match message {
@@ -165,9 +185,10 @@ impl PeerActor {
             Ok((ledger.memory(&peer)?, ledger.items(&peer, None, window)?))
         };
         let (memory, page) = self.desk(read).await?;
-        state.health = Health::new(memory);
+        let now_ms = self.peers.context.now_ms();
+        state.health = Health::new(memory, now_ms);
         state.queue.more = page.len() == window;
-        state.queue.extend(page);
+        state.queue.extend(page, now_ms);
         state.opened = true;
         Ok(())
     }
@@ -188,7 +209,7 @@ impl PeerActor {
             if revive {
                 state.health = Health {
                     generation: state.health.generation.saturating_add(1),
-                    ..Health::new(memory)
+                    ..Health::new(memory, self.peers.context.now_ms())
                 };
             }
             state.queue.reread();
@@ -332,7 +353,7 @@ impl PeerActor {
                 let (peer, from) = (self.peer.clone(), state.queue.read_to);
                 let page = self.books(move |l, _| l.items(&peer, from, window)).await?;
                 state.queue.more = page.len() == window;
-                state.queue.extend(page);
+                state.queue.extend(page, now_ms);
             }
             let is_reached = state.health.memory.down_since_ms.is_none();
             if is_reached && !blocked {

@@ -7,6 +7,7 @@ use fedsx_kernel::runtime::Random;
 
 use super::schedule::{after, pause};
 use super::verdict::Verdict;
+use super::wall::due_ms;
 use crate::ledger::PeerMemory;
 use crate::service::Options;
 
@@ -24,8 +25,16 @@ pub(super) struct Health {
 }
 
 impl Health {
-    pub fn new(memory: PeerMemory) -> Self {
+    /// What was stored, by a clock that shows `now_ms`.
+    pub fn new(mut memory: PeerMemory, now_ms: i64) -> Self {
+        memory.until_ms = memory.until_ms.map(|until| due_ms(until, memory.pause_ms, now_ms));
         Self { memory, ..Self::default() }
+    }
+
+    /// The clock was set back by so much.
+    pub fn set_back(&mut self, back_ms: i64) {
+        let until_ms = &mut self.memory.until_ms;
+        *until_ms = until_ms.map(|until| until.saturating_sub(back_ms));
     }
 
     /// Whether the peer is left alone at this time.
@@ -76,6 +85,7 @@ impl Health {
         }
         let pause = retry_after.or(scheduled).unwrap_or(options.probe_every);
         self.memory.until_ms = Some(after(now_ms, pause));
+        self.memory.pause_ms = Some(after(0, pause));
     }
 }
 

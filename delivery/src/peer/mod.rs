@@ -14,6 +14,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod wall;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::wall::due_ms;
 use crate::ledger::Item;
 
 /// The first items of the queue, in the order of the log.
@@ -58,12 +59,20 @@ impl Queue {
     }
 
     /// Takes in what was read.
-    pub fn extend(&mut self, page: Vec<(u64, Item)>) {
-        for (seq, item) in page {
+    pub fn extend(&mut self, page: Vec<(u64, Item)>, now_ms: i64) {
+        for (seq, mut item) in page {
             self.read_to = self.read_to.max(Some(seq));
+            item.next_ms = due_ms(item.next_ms, item.pause_ms, now_ms);
             if !self.in_flight.contains_key(&seq) {
                 self.items.insert(seq, item);
             }
+        }
+    }
+
+    /// The clock was set back by so much.
+    pub fn set_back(&mut self, back_ms: i64) {
+        for item in self.items.values_mut() {
+            item.next_ms = item.next_ms.saturating_sub(back_ms);
         }
     }
 
@@ -132,6 +141,7 @@ mod tests {
             waits_for: Vec::new(),
             attempts: 0,
             next_ms,
+            pause_ms: None,
             enqueued_ms: 0,
             done: 0,
             refused: None,
@@ -193,11 +203,11 @@ mod tests {
     #[test]
     fn reading_anew_keeps_what_is_under_way() {
         let mut queue = Queue::default();
-        queue.extend(vec![(5, item(&["a"], 0)), (6, item(&["b"], 0))]);
+        queue.extend(vec![(5, item(&["a"], 0)), (6, item(&["b"], 0))], 0);
         queue.start(5, 0);
         queue.reread();
         assert_eq!((queue.len(), queue.read_to, queue.more), (1, None, true));
-        queue.extend(vec![(2, item(&["c"], 0)), (5, item(&["a"], 7)), (6, item(&["b"], 0))]);
+        queue.extend(vec![(2, item(&["c"], 0)), (5, item(&["a"], 7)), (6, item(&["b"], 0))], 0);
         assert_eq!(queue.get(5).map(|item| item.next_ms), Some(0));
         assert_eq!(queue.ready(0, 9), [2, 6]);
     }

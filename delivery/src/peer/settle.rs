@@ -130,6 +130,7 @@ impl Books<'_> {
                 match pause(options, item.attempts, random) {
                     Some(pause) => {
                         item.next_ms = after(self.now_ms, pause);
+                        item.pause_ms = Some(after(0, pause));
                         status.next_ms = Some(item.next_ms);
                         writes.item(self.peer, seq, &item)?;
                         items.push((seq, Some(item.clone())));
@@ -230,6 +231,7 @@ impl Books<'_> {
                 continue;
             }
             (item.attempts, item.next_ms, item.enqueued_ms) = (0, 0, self.now_ms);
+            item.pause_ms = None;
             // Who refused it before may think better of it; the others answer "already".
             if item.refused.take().is_some() {
                 item.done = 0;

@@ -325,3 +325,34 @@ async fn hidden_recipients_are_not_told() {
     node.delivery.wait_idle().await;
     assert!(!node.net.posts("b.example")[0].body.contains("x.example"));
 }
+
+/// Whatever waits, waits for as long as it was to, over a restart as well.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_delays_nothing() {
+    for restarts in [false, true] {
+        let mut node = node().await;
+        node.net.serve("b.example", |_| status(500));
+        node.net.serve("c.example", |_| status(429));
+        node.says("Note", "1", &[BOB]).await;
+        node.says("Note", "2", &["http://c.example/u/carl"]).await;
+        node.delivery.wait_idle().await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        if restarts {
+            // The clock of one that starts is what the network's is, and an hour more.
+            node.clock.jump_ms(3_600_000);
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            node.delivery.wait_idle().await;
+            node = node.restart(no_jitter()).await;
+        } else {
+            node.clock.jump_ms(-3_600_000);
+        }
+        tokio::time::sleep(Duration::from_secs(700)).await;
+        node.delivery.wait_idle().await;
+        for host in ["b.example", "c.example"] {
+            let posts = node.net.posts(host);
+            let times: Vec<_> = posts.iter().map(|post| post.at_ms / 1000).collect();
+            let expected: &[u64] = if restarts { &[0, 30, 340] } else { &[0, 30, 330] };
+            assert_eq!(times, expected, "{host}, restarts: {restarts}");
+        }
+    }
+}
