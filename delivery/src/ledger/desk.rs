@@ -1,6 +1,7 @@
-//! Many owners of queues, one writer: what they want of the ledger at about the same time is done in one go of
-//! the blocking pool and written at once. A write of its own for each send would cost more than what it
-//! writes down.
+//! What many want of the disk at about the same time is done in one go of the blocking pool, and written at once.
+//! A thread to wake and a write of its own for each send would cost more than what is read and written.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fedsx_kernel::log::StoreError;
 use fedsx_kernel::runtime::{BlockingFailed, Runtime};
@@ -16,8 +17,8 @@ type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// Reads the ledger, is given the time, and adds what is to be written.
 type Wish = Box<dyn FnOnce(&Ledger, i64, &mut Writes) -> Finish + Send>;
 
-/// Where wishes are handed in; cheap to clone. Whoever owns a queue waits for one before the next, so that
-/// there are never more than queues, and none has to see what another one of its group writes.
+/// Where wishes are handed in; cheap to clone. Whoever owns a queue, or makes an attempt, waits for one before the
+/// next, so that there are never more than those, and none has to see what another one of its group writes.
 #[derive(Clone)]
 pub(crate) struct Desk(mpsc::UnboundedSender<Wish>);
 
@@ -44,7 +45,7 @@ impl Desk {
     ///
     /// # Errors
     /// That of the work, of which nothing is written then, or of the write, which is that of all who are in it.
-    /// [`BlockingFailed`] where one of the group panicked.
+    /// [`BlockingFailed`] where the work panicked.
     pub async fn see_to<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Ledger, i64, &mut Writes) -> Result<T, StoreError> + Send + 'static,
@@ -52,13 +53,15 @@ impl Desk {
         let (answer, receive) = oneshot::channel();
         let wish: Wish = Box::new(move |ledger, now_ms, writes| {
             let before = writes.0.len();
-            let worked = work(ledger, now_ms, writes);
-            if worked.is_err() {
+            let worked = catch_unwind(AssertUnwindSafe(|| work(ledger, now_ms, writes)));
+            if !matches!(worked, Ok(Ok(_))) {
                 writes.0.truncate(before);
             }
             Box::new(move |written| {
-                // Whoever asked may be gone.
-                let _ = answer.send(worked.and_then(|value| written.map(|()| value)));
+                // Who panicked gets no answer; whoever asked may be gone.
+                if let Ok(worked) = worked {
+                    let _ = answer.send(worked.and_then(|value| written.map(|()| value)));
+                }
             })
         });
         self.0.send(wish).map_err(|_| BlockingFailed)?;

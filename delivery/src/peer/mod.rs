@@ -45,6 +45,8 @@ pub(crate) struct Context {
     pub ledger: Ledger,
     /// Where the owners of queues read and write the ledger together.
     pub desk: Desk,
+    /// Where attempts read what they send. Not the same one: a body that is not in memory holds up no queue.
+    pub reads: Desk,
     /// What was sent a short while ago.
     pub outgoings: Outgoings,
     pub discovery: Discovery,
@@ -69,12 +71,14 @@ impl Context {
     ) -> Self {
         let gate = Arc::new(Semaphore::new(options.sends.max(1)));
         let statements = Statements::default();
-        let desk = Desk::open(ledger.clone(), kernel.runtime().clone());
+        let desk = || Desk::open(ledger.clone(), kernel.runtime().clone());
+        let (desk, reads) = (desk(), desk());
         let outgoings = Outgoings::new();
         Self {
             kernel,
             ledger,
             desk,
+            reads,
             outgoings,
             discovery,
             client,

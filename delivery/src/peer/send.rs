@@ -16,7 +16,7 @@ use super::prepare::{Prepared, prepare};
 use super::verdict::{Objection, Outcome, Verdict, objection, of_answer, of_error};
 use crate::client::Request;
 use crate::discovery::UPSTREAM_STATUS;
-use crate::ledger::{Grounds, Item, Knock, Lesson, Schemes, Signing, signing_of};
+use crate::ledger::{Grounds, Item, Knock, Ledger, Lesson, Schemes, Signing, Writes, signing_of};
 use crate::signature::Ask;
 use crate::synchronization::COLLECTION_SYNCHRONIZATION;
 use crate::webfinger::ACTIVITY_TYPE;
@@ -82,10 +82,11 @@ async fn try_once(
         return Report::failed(item, Outcome::because(Verdict::Abandoned, "shutting down"));
     };
     let (reader, from, what) = (context.clone(), peer.to_owned(), item.clone());
-    let read = move || prepare(&reader, &from, &what);
-    let prepared = match context.kernel.runtime().run(read).await {
-        Ok(Ok(prepared)) => prepared,
-        Ok(Err(outcome)) => return Report::failed(item, outcome),
+    let read = move |_: &Ledger, _, _: &mut Writes| Ok(prepare(&reader, &from, &what));
+    let prepared = match context.reads.see_to(read).await {
+        Ok(Ok(Ok(prepared))) => prepared,
+        Ok(Ok(Err(outcome))) => return Report::failed(item, outcome),
+        Ok(Err(error)) => return Report::failed(item, Outcome::local(error)),
         Err(error) => return Report::failed(item, Outcome::local(error)),
     };
     let mut sending = Sending {
