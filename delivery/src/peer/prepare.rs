@@ -58,7 +58,7 @@ pub(super) fn prepare(context: &Context, peer: &str, item: &Item) -> Result<Prep
 
 /// The author's keys; the instance's where the author has none any more, since what it said last
 /// must still be sent and its proof stands for itself. Blocks.
-fn signer(context: &Context, activity: &Activity) -> Result<KeySigner, SignerError> {
+pub(super) fn signer(context: &Context, activity: &Activity) -> Result<KeySigner, SignerError> {
     match context.discovery.signer_now(activity.actor()) {
         Err(error @ (SignerError::NoKey(_) | SignerError::Ring(_))) => {
             context.discovery.instance_signer_now().ok_or(error)

@@ -12,10 +12,10 @@ use serde_json::Value;
 use url::Url;
 
 use super::Context;
-use super::prepare::{Prepared, prepare};
+use super::prepare::{Prepared, prepare, signer};
 use super::verdict::{Objection, Outcome, Verdict, objection, of_answer, of_error};
 use crate::client::Request;
-use crate::discovery::UPSTREAM_STATUS;
+use crate::discovery::{KeySigner, UPSTREAM_STATUS};
 use crate::ledger::{Grounds, Item, Knock, Ledger, Lesson, Schemes, Signing, Writes, signing_of};
 use crate::signature::Ask;
 use crate::synchronization::COLLECTION_SYNCHRONIZATION;
@@ -248,6 +248,10 @@ impl Sending<'_> {
                 other = Knock { signing, grounds: Grounds::Asked };
             }
         }
+        // Who has read newer keys of the author meanwhile refuses those that were current when this began.
+        if let Some(signer) = self.renewed().await {
+            self.prepared.signer = signer;
+        }
         let (second, _, _) = self.knock(inbox, other.signing, ask.as_ref()).await;
         if second.verdict != Verdict::Delivered {
             self.learn(learned);
@@ -256,6 +260,13 @@ impl Sending<'_> {
         let refused = Some(first.signing).filter(|first| *first != other.signing);
         self.learn(Lesson { took: Some(other), refused, ..learned });
         second
+    }
+
+    /// Who signs for the author by now; `None` where that cannot be read.
+    async fn renewed(&self) -> Option<KeySigner> {
+        let (reader, activity) = (self.context.clone(), self.prepared.outgoing.activity.clone());
+        let read = move |_: &Ledger, _, _: &mut Writes| Ok(signer(&reader, &activity).ok());
+        self.context.reads.see_to(read).await.ok()?.ok()?
     }
 
     fn learn(&mut self, lesson: Lesson) {
