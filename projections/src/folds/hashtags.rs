@@ -147,6 +147,12 @@ fn change(
     change(&mut said);
     put_as(state, &place, &said)?;
 
+    let listing = key(&["~listed", id]);
+    let held: Listed = get_as(state, &listing)?.unwrap_or_default();
+    if said.hashtags.is_empty() && held.hashtags.is_empty() {
+        // Most objects. This author does not list it, and makes no other the first one.
+        return Ok(());
+    }
     // Of several authors of one origin, the object is the first one's who created it.
     let all = state.scan(&prefix(&["~said", id]), None, MAX_AUTHORS)?;
     let all = all.into_iter().map(|(key, said)| tally::of_row::<Said>(&key, said));
@@ -156,8 +162,6 @@ fn change(
         Some(ms) => Listed { time: format!("{ms:015}"), hashtags: owner.hashtags },
         None => Listed::default(),
     };
-    let place = key(&["~listed", id]);
-    let held: Listed = get_as(state, &place)?.unwrap_or_default();
     for hashtag in &held.hashtags {
         if held.time != listed.time || !listed.hashtags.contains(hashtag) {
             tally::set(state, Counts::Whole, (hashtag, &held.time, id), None)?;
@@ -168,8 +172,10 @@ fn change(
         tally::set(state, Counts::Whole, (hashtag, &listed.time, id), row)?;
     }
     if listed.hashtags.is_empty() {
-        state.remove(&place);
+        if !held.hashtags.is_empty() {
+            state.remove(&listing);
+        }
         return Ok(());
     }
-    if held == listed { Ok(()) } else { put_as(state, &place, &listed) }
+    if held == listed { Ok(()) } else { put_as(state, &listing, &listed) }
 }
