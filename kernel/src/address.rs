@@ -226,7 +226,13 @@ fn is_written_out(url: &str) -> bool {
 
 /// Whether two ids are of one origin (FEP-fe34).
 pub fn same_origin(a: &str, b: &str) -> bool {
-    matches!((origin_in(a), origin_in(b)), (Some(a), Some(b)) if a == b)
+    let Some(origin) = origin_in(a) else { return false };
+    // What begins with an origin as it is written out, and goes on with a path, has that origin.
+    let rest = b.strip_prefix(&*origin).filter(|_| b.len() <= MAX_URL_BYTES && is_written_out(b));
+    match rest {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => true,
+        _ => origin_in(b).is_some_and(|other| other == origin),
+    }
 }
 
 #[cfg(test)]
@@ -241,6 +247,34 @@ mod tests {
         for bad in ["", "Alice", ".a", "-a", "a/b", "a b", "ä", &"a".repeat(65)] {
             assert!(bad.parse::<ActorName>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_same_origin_is_an_equal_one() {
+        let urls = [
+            "https://example.org",
+            "https://example.org/",
+            "https://example.org/a?b#c",
+            "https://example.org?b",
+            "https://example.org#c",
+            "https://example.org:443/a",
+            "https://Example.org/a",
+            "https://example.org:8443/a",
+            "https://example.org.evil.example/a",
+            "https://example.org@evil.example/a",
+            "https://example.org/\\a",
+            "https://example.org/a b",
+            "http://example.org/a",
+            "example.org",
+        ];
+        for a in urls {
+            for b in urls {
+                let equal = origin_of(a).is_some() && origin_of(a) == origin_of(b);
+                assert_eq!(same_origin(a, b), equal, "{a} {b}");
+            }
+        }
+        let long = format!("https://example.org/{}", "a".repeat(MAX_URL_BYTES));
+        assert!(!same_origin("https://example.org", &long) && !same_origin(&long, &long));
     }
 
     #[test]
