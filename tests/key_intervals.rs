@@ -54,6 +54,47 @@ fn superseded_keys_sign_only_inside_their_interval() {
     taken.expect(202, "the old key inside its interval, the request signed by a current key");
 }
 
+/// The newest document was read, but not the history that says until when the key before it held.
+#[test]
+fn a_history_that_could_not_be_read_is_read_again() {
+    let node = Node::start();
+    node.create("alice");
+    let peer = Peer::start();
+    let mallory = peer.actor("mallory");
+    let alice = node.actor("alice");
+    let inbox = "/actors/alice/inbox";
+    let numbered = |seq: u64| {
+        let object = mallory.note_object("numbered");
+        mallory.content("Create", object, json!({ "to": [alice, PUBLIC], "seq": seq }))
+    };
+    let first = mallory.sealed(numbered(1));
+    mallory.deliver(&node, inbox, &first, Sign::Bare).expect(202, "first contact");
+
+    let (new_id, new_key) = new_key(&mallory.id);
+    let mut document = mallory.document();
+    document["assertionMethod"] = json!([multikey(&mallory.id, &new_id, &new_key)]);
+    document["keys"] = json!(format!("{}/keys", mallory.id));
+    peer.serve("/actors/mallory", document);
+    let later = mallory.sealed_by(numbered(20), &new_id, &new_key);
+    mallory.deliver(&node, inbox, &later, Sign::Bare).expect(202, "the new key");
+    let queued = mallory.sealed(numbered(5));
+    let refused = mallory.deliver(&node, inbox, &queued, Sign::Rsa);
+    refused.refused(401, "invalid-signature", "nothing says that the old key held so long");
+
+    let at = |seq: u64| json!({ "epoch": 0, "seq": seq, "time_ms": 0 });
+    let mut old = multikey(&mallory.id, &mallory.key_id, &mallory.key);
+    old["purposes"] = json!(["sign-activity", "http-signature"]);
+    let mut new = multikey(&mallory.id, &new_id, &new_key);
+    new["purposes"] = old["purposes"].clone();
+    (old["validFrom"], old["validUntil"]) = (at(0), at(10));
+    old["revoked"] = json!("2026-01-01T00:00:00Z");
+    new["validFrom"] = at(11);
+    let collection = json!({ "type": "OrderedCollection", "orderedItems": [old, new] });
+    peer.serve("/actors/mallory/keys", collection);
+    let taken = mallory.deliver(&node, inbox, &queued, Sign::Rsa);
+    taken.expect(202, "inside the interval that the history says");
+}
+
 /// A rotation must itself be signed by an active key that may rotate.
 #[test]
 fn inbound_rotations_need_the_right_key() {

@@ -35,6 +35,7 @@ mod delivery_faults;
 mod delivery_queue;
 mod delivery_set;
 mod discovery;
+mod disk_damage;
 mod disk_faults;
 mod doctor;
 mod durability;

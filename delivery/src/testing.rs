@@ -254,6 +254,7 @@ impl Rules for OpenRules {
             valid_from: Order::default(),
             revoked: None,
             valid_until: None,
+            end_is_assumed: false,
         };
         history.introduce(key).unwrap();
         Ok(Some(history))

@@ -99,6 +99,7 @@ pub fn key_in(value: &Value, actor: &str, valid_from: Order, created: Option<&st
         valid_from,
         revoked: None,
         valid_until: None,
+        end_is_assumed: false,
     };
     key.public().is_ok().then_some(key)
 }
@@ -125,7 +126,7 @@ pub fn fold_keys(history: &mut KeyHistory, activity: &Activity) -> Result<(), St
         history.introduce(key).map_err(|e| e.to_string())?;
     }
     if let Some(old) = old
-        && history.find(&old).is_none_or(fedsx_kernel::keys::Key::is_current)
+        && history.find(&old).is_none_or(|key| key.is_current() || key.end_is_assumed)
     {
         history.supersede(&old, at, when).map_err(|e| e.to_string())?;
     }
@@ -190,22 +191,33 @@ pub fn merge_fetched(
             && key.public().is_ok()
     };
     for key in served.into_iter().filter(own) {
+        let key = Key { end_is_assumed: false, ..key };
         // An error means a double id or too many keys; the first ones count.
         let _ = merged.introduce(key);
     }
     for key in listed {
         let known_as = known.find(&key.id).filter(|old| old.material == key.material);
         if merged.find(&key.id).is_none() {
-            let _ = merged.introduce(known_as.cloned().unwrap_or(key));
+            let _ = merged.introduce(known_as.cloned().map_or(key, listed_again));
         }
     }
     for key in known.all() {
         if merged.find(&key.id).is_none() {
             let _ = merged.introduce(key.clone());
             if key.is_current() {
-                let _ = merged.supersede(&key.id, latest.max(key.valid_from), &seconds(fetched));
+                let last = latest.max(key.valid_from);
+                let _ = merged.assume_superseded(&key.id, last, &seconds(fetched));
             }
         }
     }
     merged
+}
+
+/// A key whose end was only assumed holds again when its author lists it again.
+fn listed_again(key: Key) -> Key {
+    if key.end_is_assumed {
+        Key { revoked: None, valid_until: None, end_is_assumed: false, ..key }
+    } else {
+        key
+    }
 }

@@ -26,8 +26,8 @@ pub const GRAPH: &str = "graph";
 
 /// The version of these folds: 2 since definitions can be adopted and withdrawn, 3 since Moves count,
 /// 4 since the state says by a hash what is in force, 5 since it says which decisions stand,
-/// 6 since it says when it was decided last.
-pub const VERSION: u64 = 6;
+/// 6 since it says when it was decided last, 7 since it says which ends of keys are assumed.
+pub const VERSION: u64 = 7;
 
 /// Changes the admission state by a record.
 pub fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Result<(), StateError> {

@@ -152,6 +152,7 @@ fn introduced(with: &Preparing<'_>, key: &NewKey) -> Key {
         valid_from: Default::default(),
         revoked: None,
         valid_until: None,
+        end_is_assumed: false,
     }
 }
 

@@ -64,6 +64,10 @@ pub struct Key {
     /// The last statement that it may sign; none while it is current.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<Order>,
+    /// Whether that end is our assumption: the key was listed no more, and no history that could be
+    /// read said until when it held.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub end_is_assumed: bool,
 }
 
 impl Key {
@@ -164,7 +168,7 @@ impl KeyHistory {
             .iter_mut()
             .find(|key| key.id == old_id)
             .ok_or_else(|| HistoryError::UnknownKey(old_id.to_owned()))?;
-        if !key.is_current() {
+        if !key.is_current() && !key.end_is_assumed {
             return Err(HistoryError::AlreadySuperseded(old_id.to_owned()));
         }
         if at < key.valid_from {
@@ -172,6 +176,22 @@ impl KeyHistory {
         }
         key.valid_until = Some(at);
         key.revoked = Some(when.to_owned());
+        key.end_is_assumed = false;
+        Ok(())
+    }
+
+    /// Ends the interval of a key with the last statement that was seen, since its author lists it no
+    /// more. What the author says later about its end takes the place of that.
+    pub fn assume_superseded(
+        &mut self,
+        old_id: &str,
+        seen: Order,
+        when: &str,
+    ) -> Result<(), HistoryError> {
+        self.supersede(old_id, seen, when)?;
+        for key in self.0.iter_mut().filter(|key| key.id == old_id) {
+            key.end_is_assumed = true;
+        }
         Ok(())
     }
 

@@ -165,6 +165,7 @@ fn key(id: &str, purposes: &[Purpose], from_seq: u64) -> Key {
         valid_from: Order::numbered(0, from_seq),
         revoked: None,
         valid_until: None,
+        end_is_assumed: false,
     }
 }
 

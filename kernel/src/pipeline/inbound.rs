@@ -404,7 +404,10 @@ impl Keys<'_> {
             };
             let perhaps_news = match &error {
                 HistoryError::UnknownKey { .. } => true,
-                HistoryError::NotValidThen { .. } => restored,
+                // Nor is the end of a key known where its author's history could not be read.
+                HistoryError::NotValidThen { .. } => {
+                    restored || history.find(key_id).is_some_and(|key| key.end_is_assumed)
+                }
                 _ => false,
             };
             if !perhaps_news || !self.refresh().await? {

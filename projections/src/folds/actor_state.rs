@@ -104,7 +104,7 @@ impl Fold for ActorState {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn scope(&self) -> Scope {

@@ -7,7 +7,7 @@ use fedsx_kernel::state::{State, StateError, StateView, get_as, key, prefix, put
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::common::{Stamp, embedded, is_actor, is_local_record, is_own, is_public};
+use super::common::{Stamp, embedded, is_actor, is_local_record, is_own, is_public, tag};
 use super::tally::{self, Counts};
 use crate::display;
 use crate::error::FoldError;
@@ -73,7 +73,7 @@ impl Fold for Hashtags {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn scope(&self) -> Scope {
@@ -142,19 +142,21 @@ fn change(
     author: &str,
     change: impl FnOnce(&mut Said),
 ) -> Result<(), StateError> {
-    let place = key(&["~said", id, author]);
+    // Most objects have no hashtags and a row all the same, so its key is short.
+    let about = tag(&[id]);
+    let place = key(&["~said", &about, &tag(&[author])]);
     let mut said: Said = get_as(state, &place)?.unwrap_or_default();
     change(&mut said);
     put_as(state, &place, &said)?;
 
-    let listing = key(&["~listed", id]);
+    let listing = key(&["~listed", &about]);
     let held: Listed = get_as(state, &listing)?.unwrap_or_default();
     if said.hashtags.is_empty() && held.hashtags.is_empty() {
         // Most objects. This author does not list it, and makes no other the first one.
         return Ok(());
     }
     // Of several authors of one origin, the object is the first one's who created it.
-    let all = state.scan(&prefix(&["~said", id]), None, MAX_AUTHORS)?;
+    let all = state.scan(&prefix(&["~said", &about]), None, MAX_AUTHORS)?;
     let all = all.into_iter().map(|(key, said)| tally::of_row::<Said>(&key, said));
     let all = all.collect::<Result<Vec<_>, _>>()?;
     let owner = all.into_iter().find(|said| said.created_ms.is_some()).unwrap_or_default();

@@ -19,7 +19,7 @@ impl Fold for KeyHistory {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn scope(&self) -> Scope {

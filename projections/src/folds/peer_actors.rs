@@ -23,7 +23,7 @@ impl Fold for PeerActors {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn scope(&self) -> Scope {
