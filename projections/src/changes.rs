@@ -5,6 +5,9 @@
 //! is sent. An entry also tells whether anyone could see the row before, and whether what anyone
 //! sees is the same after, so that a stream neither hides that a row is gone nor shows that
 //! something private happened to it.
+//!
+//! The changes of a commit stand together in packs, one row each: a CBOR array of position, number,
+//! flags and key of each change, at the place of the last one. Packs are dropped whole.
 
 use fedsx_kernel::log::{StoreError, Table, TableWrite};
 use fedsx_kernel::state::parts;
@@ -20,6 +23,14 @@ pub(crate) const KEPT: u64 = 10_000;
 /// So many more are kept until they are dropped together: where the oldest one stands is found by
 /// going over all that were dropped shortly before.
 const SLACK: u64 = 1000;
+/// Most changes of a pack.
+const PACK: usize = 256;
+/// How many bytes a pack has, about: no more than the store keeps in one row.
+const PACK_BYTES: usize = 5000;
+/// What a change takes in a pack beside its key, about.
+const CHANGE_BYTES: usize = 16;
+/// Packs that are read in one step.
+const PAGE: usize = 4;
 
 /// How far the kept changes reach back.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -87,32 +98,51 @@ impl Change {
         })
     }
 
-    fn stored(&self, layout: &Layout) -> TableWrite {
-        let flags = u8::from(self.was_public) | u8::from(self.same_to_anyone) << 1;
-        let value = [&[flags], self.key.as_bytes()].concat();
-        (place(layout, self.global_seq, self.number), Some(value))
-    }
-
-    fn read(layout: &Layout, place: &[u8], value: &[u8]) -> Result<Self, StoreError> {
-        let damaged = || StoreError::Damaged {
-            place: format!("a change of {:?}", String::from_utf8_lossy(&layout.changes())),
-            reason: "it cannot be read".into(),
-        };
-        let numbers = place.get(layout.changes().len()..).ok_or_else(damaged)?;
-        let (global_seq, number) = numbers.split_first_chunk::<8>().ok_or_else(damaged)?;
-        let number: [u8; 4] = number.try_into().map_err(|_| damaged())?;
-        let (flags, key) = value.split_first().ok_or_else(damaged)?;
-        Ok(Self {
-            global_seq: u64::from_be_bytes(*global_seq),
-            number: u32::from_be_bytes(number),
-            key: String::from_utf8(key.to_vec()).map_err(|_| damaged())?,
-            was_public: flags & 1 != 0,
-            same_to_anyone: flags & 2 != 0,
-        })
+    fn flags(&self) -> u8 {
+        u8::from(self.was_public) | u8::from(self.same_to_anyone) << 1
     }
 }
 
-fn place(layout: &Layout, global_seq: u64, number: u32) -> Vec<u8> {
+/// The row of changes that follow each other; there is at least one.
+fn pack(layout: &Layout, changes: &[Change]) -> Result<Option<TableWrite>, StoreError> {
+    let Some(last) = changes.last() else { return Ok(None) };
+    let key = place(layout, (last.global_seq, last.number));
+    let stored: Vec<(u64, u32, u8, &str)> = changes
+        .iter()
+        .map(|change| (change.global_seq, change.number, change.flags(), change.key.as_str()))
+        .collect();
+    let value = serde_ipld_dagcbor::to_vec(&stored);
+    let value = value.map_err(|e| StoreError::Io(format!("changes cannot be kept: {e}")))?;
+    Ok(Some((key, Some(value))))
+}
+
+fn unpack(layout: &Layout, value: &[u8]) -> Result<Vec<Change>, StoreError> {
+    let changes: Vec<(u64, u32, u8, String)> =
+        serde_ipld_dagcbor::from_slice(value).map_err(|e| StoreError::Damaged {
+            place: format!("changes at {:?}", String::from_utf8_lossy(&layout.changes())),
+            reason: e.to_string(),
+        })?;
+    let one = |(global_seq, number, flags, key)| Change {
+        global_seq,
+        number,
+        key,
+        was_public: flags & 1 != 0,
+        same_to_anyone: flags & 2 != 0,
+    };
+    Ok(changes.into_iter().map(one).collect())
+}
+
+/// How many of these changes, from the first one on, make a pack.
+fn fitting(changes: &[Change]) -> usize {
+    let mut bytes = 0;
+    let fits = |change: &&Change| {
+        bytes += change.key.len() + CHANGE_BYTES;
+        bytes <= PACK_BYTES
+    };
+    changes.iter().take(PACK).take_while(fits).count().max(1)
+}
+
+fn place(layout: &Layout, (global_seq, number): (u64, u32)) -> Vec<u8> {
     let mut key = layout.changes();
     key.extend_from_slice(&global_seq.to_be_bytes());
     key.extend_from_slice(&number.to_be_bytes());
@@ -123,16 +153,38 @@ fn place(layout: &Layout, global_seq: u64, number: u32) -> Vec<u8> {
 pub(crate) fn read(
     table: &dyn Table,
     layout: &Layout,
-    (global_seq, number): (u64, u32),
+    after: (u64, u32),
     limit: usize,
 ) -> Result<Vec<Change>, StoreError> {
-    let after = place(layout, global_seq, number);
-    let found = table.scan(&layout.changes(), Some(&after), limit)?;
-    found.iter().map(|(place, value)| Change::read(layout, place, value)).collect()
+    let (mut changes, mut from) = (Vec::new(), place(layout, after));
+    while changes.len() < limit {
+        let packs = table.scan(&layout.changes(), Some(&from), PAGE)?;
+        let Some((last, _)) = packs.last() else { break };
+        from = last.clone();
+        for (_, value) in &packs {
+            let held = unpack(layout, value)?.into_iter();
+            changes.extend(held.filter(|change| (change.global_seq, change.number) > after));
+        }
+    }
+    changes.truncate(limit);
+    Ok(changes)
+}
+
+/// Removes the changes that older versions kept, a row for each: up to where the build stands
+/// nothing is kept then.
+pub(crate) fn renew(table: &dyn Table, layout: &Layout, reached: u64) -> Result<(), StoreError> {
+    if !layout.has_old_changes(table)? {
+        return Ok(());
+    }
+    let start = Reach::read(table, layout)?.start;
+    table.apply(vec![Reach { floor: reached, start, ..Reach::default() }.put(layout)?])?;
+    layout.wipe_old_changes(table)
 }
 
 /// Collects the changes of a batch.
 pub(crate) struct Collector {
+    /// As it is stored.
+    held: Reach,
     reach: Reach,
     /// Positions up to this one are so old that their changes would soon be dropped.
     old: u64,
@@ -142,7 +194,7 @@ pub(crate) struct Collector {
 impl Collector {
     pub(crate) fn new(table: &dyn Table, layout: &Layout, head: u64) -> Result<Self, StoreError> {
         let reach = Reach::read(table, layout)?;
-        Ok(Self { reach, old: head.saturating_sub(KEPT), new: Vec::new() })
+        Ok(Self { held: reach.clone(), reach, old: head.saturating_sub(KEPT), new: Vec::new() })
     }
 
     /// Whether the changes of a position are kept.
@@ -158,8 +210,8 @@ impl Collector {
         self.new.push(change);
     }
 
-    /// The writes that keep the new changes and drop the oldest ones beyond the limit, once there
-    /// are many.
+    /// The writes that keep the new changes, and drop the oldest packs once there are many more than
+    /// are to be kept.
     pub(crate) fn finish(
         mut self,
         table: &dyn Table,
@@ -167,24 +219,59 @@ impl Collector {
     ) -> Result<Vec<TableWrite>, StoreError> {
         let mut writes = Vec::new();
         let total = self.reach.count.saturating_add(self.new.len() as u64);
-        let beyond = if total > KEPT + SLACK { total - KEPT } else { 0 };
-        let of_held = usize::try_from(beyond.min(self.reach.count)).unwrap_or(usize::MAX);
-        if of_held > 0 {
-            let before = self.reach.oldest.saturating_sub(1);
-            for change in read(table, layout, (before, u32::MAX), of_held)? {
-                self.reach.floor = self.reach.floor.max(change.global_seq);
-                self.reach.oldest = change.global_seq;
-                writes.push((place(layout, change.global_seq, change.number), None));
+        if total > KEPT + SLACK {
+            let beyond = self.drop_held(total - KEPT, table, layout, &mut writes)?;
+            if self.reach.count == 0 {
+                let beyond = usize::try_from(beyond).unwrap_or(usize::MAX).min(self.new.len());
+                for dropped in self.new.drain(..beyond) {
+                    self.reach.floor = self.reach.floor.max(dropped.global_seq);
+                }
             }
         }
-        let of_new = usize::try_from(beyond).unwrap_or(usize::MAX).saturating_sub(of_held);
-        for dropped in self.new.drain(..of_new.min(self.new.len())) {
-            self.reach.floor = self.reach.floor.max(dropped.global_seq);
+        let mut rest = self.new.as_slice();
+        while !rest.is_empty() {
+            let (first, others) = rest.split_at(fitting(rest));
+            writes.extend(pack(layout, first)?);
+            rest = others;
         }
-        writes.extend(self.new.iter().map(|change| change.stored(layout)));
-        self.reach.count = total.saturating_sub(beyond);
-        writes.push(self.reach.put(layout)?);
+        self.reach.count = self.reach.count.saturating_add(self.new.len() as u64);
+        if self.reach != self.held {
+            writes.push(self.reach.put(layout)?);
+        }
         Ok(writes)
+    }
+
+    /// Drops packs of at most so many changes together; gives how many more were to be dropped.
+    fn drop_held(
+        &mut self,
+        mut beyond: u64,
+        table: &dyn Table,
+        layout: &Layout,
+        writes: &mut Vec<TableWrite>,
+    ) -> Result<u64, StoreError> {
+        let mut from = place(layout, (self.reach.oldest.saturating_sub(1), u32::MAX));
+        loop {
+            let packs = table.scan(&layout.changes(), Some(&from), PAGE)?;
+            let Some((last, _)) = packs.last() else {
+                self.reach.count = 0;
+                return Ok(beyond);
+            };
+            from = last.clone();
+            for (key, value) in packs {
+                let changes = unpack(layout, &value)?;
+                let (count, last) = (changes.len() as u64, changes.last());
+                if count > beyond {
+                    return Ok(beyond);
+                }
+                beyond -= count;
+                self.reach.count = self.reach.count.saturating_sub(count);
+                if let Some(last) = last {
+                    self.reach.floor = self.reach.floor.max(last.global_seq);
+                    self.reach.oldest = last.global_seq;
+                }
+                writes.push((key, None));
+            }
+        }
     }
 }
 
@@ -222,25 +309,67 @@ mod tests {
             table.apply(collector.finish(&*table, &layout).unwrap()).unwrap();
             let reach = Reach::read(&*table, &layout).unwrap();
             // What is counted is what is there, and it begins where it says.
-            let held = table.scan(&layout.changes(), None, 100_000).unwrap();
+            let held = read(&*table, &layout, (0, 0), 100_000).unwrap();
             assert_eq!(held.len() as u64, reach.count);
-            let oldest = read(&*table, &layout, (0, 0), 1).unwrap();
-            assert!(oldest.iter().all(|change| change.global_seq >= reach.oldest));
+            assert!(held.is_sorted_by_key(|change| (change.global_seq, change.number)));
+            assert!(held.iter().all(|change| change.global_seq >= reach.oldest));
+            // Of what came after the floor nothing is missing.
+            let first = held.first().unwrap().global_seq;
+            assert!(first <= reach.floor + 1, "{first} {}", reach.floor);
             (reach.floor, reach.count)
         };
         assert_eq!(write(1..=100, 100), (0, 200));
         assert_eq!(
-            read(&*table, &layout, (99, 0), 5).unwrap(),
+            read(&*table, &layout, (99, 0), 3).unwrap(),
             [change(99, 1), change(100, 0), change(100, 1)]
         );
+        assert_eq!(read(&*table, &layout, (99, 0), 2).unwrap().len(), 2);
+        assert_eq!(read(&*table, &layout, (100, 1), 2).unwrap(), []);
         // A few more than are promised are kept for a while.
         assert_eq!(write(101..=5_500, 5_500), (0, KEPT + SLACK));
-        assert_eq!(write(5_501..=5_501, 5_501), (501, KEPT));
-        assert_eq!(read(&*table, &layout, (0, 0), 1).unwrap(), [change(502, 0)]);
+        // What is dropped are whole packs, the first of 200 and others of at most 256.
+        let (floor, count) = write(5_501..=5_501, 5_501);
+        assert!((KEPT..KEPT + PACK as u64).contains(&count), "{count}");
+        assert!((300..=501).contains(&floor), "{floor}");
         // A batch larger than all that is kept, and one far behind the end of the log.
         assert_eq!(write(5_502..=20_000, 20_000), (15_000, KEPT));
         assert_eq!(write(20_001..=20_100, 40_000), (20_100, KEPT));
         // What is dropped after that begins with the oldest, not with what was left out.
         assert_eq!(write(40_001..=46_000, 46_000), (41_000, KEPT));
+    }
+
+    #[test]
+    fn packs_are_bounded_by_what_a_row_holds() {
+        let layout = Layout::new("some", Build::first(1));
+        let long = |number| Change { key: "x".repeat(900), ..change(1, number) };
+        let changes: Vec<Change> = (0..12).map(long).collect();
+        assert_eq!(fitting(&changes), 5);
+        let (_, value) = pack(&layout, &changes[..5]).unwrap().unwrap();
+        assert!(value.as_ref().unwrap().len() <= PACK_BYTES);
+        assert_eq!(unpack(&layout, &value.unwrap()).unwrap(), changes[..5]);
+        let huge = Change { key: "x".repeat(2 * PACK_BYTES), ..change(1, 0) };
+        assert_eq!(fitting(&[huge, change(1, 1)]), 1);
+        assert!(unpack(&layout, b"\x00old").is_err());
+    }
+
+    #[test]
+    fn what_older_versions_kept_is_removed_and_nobody_goes_on_from_it() {
+        let table = MemoryStorage::default().projections();
+        let layout = Layout::new("some", Build::first(1));
+        let old = |seq: u64| [b"some\0v1\0h".as_slice(), &seq.to_be_bytes(), &[0; 4]].concat();
+        let rows = (1..=2_500).map(|seq| (old(seq), Some(b"\x01row".to_vec())));
+        table.apply(rows.collect()).unwrap();
+        let reach = Reach { floor: 3, start: 7, count: 2_500, oldest: 4 };
+        table.apply(vec![reach.put(&layout).unwrap()]).unwrap();
+        renew(&*table, &layout, 2_500).unwrap();
+        let renewed = Reach { floor: 2_500, start: 7, count: 0, oldest: 0 };
+        assert_eq!(Reach::read(&*table, &layout).unwrap(), renewed);
+        assert_eq!(table.scan(b"some", None, 10).unwrap().len(), 1, "the reach alone");
+        // From then on nothing is taken away.
+        let mut collector = Collector::new(&*table, &layout, 2_600).unwrap();
+        collector.add(change(2_501, 0));
+        table.apply(collector.finish(&*table, &layout).unwrap()).unwrap();
+        renew(&*table, &layout, 2_501).unwrap();
+        assert_eq!(read(&*table, &layout, (2_500, 0), 9).unwrap(), [change(2_501, 0)]);
     }
 }

@@ -5,7 +5,7 @@
 //! | `<name>\0v<build>\0s<key>` | state: the JSON value ([`crate::packed`]) |
 //! | `<name>\0v<build>\0x<global_seq, 8 bytes big-endian>` | a record that was set aside |
 //! | `<name>\0v<build>\0c` | the checkpoint |
-//! | `<name>\0v<build>\0h<global_seq, 8 bytes><number, 4 bytes>` | a change ([`crate::changes`]) |
+//! | `<name>\0v<build>\0k<global_seq, 8 bytes><number, 4 bytes>` | changes up to this one ([`crate::changes`]) |
 //! | `<name>\0v<build>\0i` | how far the changes reach back |
 //! | `<name>\0live` | the build that is served |
 //! | `<name>\0next` | the build that is made beside it and will take its place |
@@ -106,7 +106,20 @@ impl Layout {
     }
 
     pub(crate) fn changes(&self) -> Vec<u8> {
+        format!("{}k", self.root).into_bytes()
+    }
+
+    /// Where older versions kept changes, each in a row.
+    fn old_changes(&self) -> Vec<u8> {
         format!("{}h", self.root).into_bytes()
+    }
+
+    pub(crate) fn has_old_changes(&self, table: &dyn Table) -> Result<bool, StoreError> {
+        Ok(!table.scan(&self.old_changes(), None, 1)?.is_empty())
+    }
+
+    pub(crate) fn wipe_old_changes(&self, table: &dyn Table) -> Result<(), StoreError> {
+        wipe_prefix(table, &self.old_changes())
     }
 
     pub(crate) fn reach(&self) -> Vec<u8> {

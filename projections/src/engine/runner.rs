@@ -16,7 +16,7 @@ use fedsx_kernel::trace::{Span, SpanKind, Traces};
 
 use super::shared::{Halt, Making, Rebuilt, Shared};
 use crate::batch::{Folding, Open};
-use crate::changes::{Collector, Reach};
+use crate::changes::{self, Collector, Reach};
 use crate::digest;
 use crate::fold::Context;
 use crate::layout::{Build, Builds, Checkpoint, Layout};
@@ -79,6 +79,7 @@ impl Runner {
         let keep: Vec<_> = [Some(live), next].into_iter().flatten().collect();
         builds.wipe_others(table, &keep)?;
         let served = self.layout(live).checkpoint(table)?.unwrap_or_default();
+        changes::renew(table, &self.layout(live), served.global_seq)?;
         self.shared.set_making(match next {
             Some(build) => {
                 let made = self.layout(build).checkpoint(table)?.unwrap_or_default();
