@@ -7,6 +7,8 @@ use fedsx_kernel::{ActorName, Base, Order};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::kept::{Keepable, Kept};
+
 /// The names of the types that are actors (ActivityStreams 2.0 Vocabulary, section 3.2).
 pub const ACTOR_TYPES: [&str; 5] = ["Person", "Service", "Group", "Application", "Organization"];
 
@@ -56,13 +58,47 @@ pub fn deleted(state: &dyn StateView, id: &str) -> Result<Option<bool>, StateErr
     Ok(held.map(|held| held.get("deleted").and_then(Value::as_bool).unwrap_or(false)))
 }
 
-/// The keys of an actor, with their history; the document is not read for it.
-pub fn keys(state: &dyn StateView, id: &str) -> Result<Option<KeyHistory>, StateError> {
-    let place = key(&["actor", id]);
-    let Some(held) = state.get_shared(&place)? else { return Ok(None) };
-    KeyHistory::deserialize(held.get("keys").unwrap_or(&Value::Null))
-        .map(Some)
-        .map_err(|e| StateError::Shape { key: place, reason: e.to_string() })
+/// Keys of actors that were read last.
+pub(crate) struct Histories(Kept<KeyHistory>);
+
+/// Bytes of keys that are kept, about.
+const KEPT_BYTES: u64 = 2 * 1024 * 1024;
+/// What a key takes in memory, in bytes, about.
+const KEY_BYTES: usize = 1000;
+
+impl Keepable for KeyHistory {
+    fn bytes(&self) -> usize {
+        self.all().len() * KEY_BYTES
+    }
+}
+
+impl Histories {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        Self(Kept::new(KEPT_BYTES))
+    }
+
+    /// The keys of an actor, with their history; the document is not read for it.
+    pub(crate) fn of(
+        &self,
+        state: &dyn StateView,
+        id: &str,
+    ) -> Result<Option<KeyHistory>, StateError> {
+        let place = key(&["actor", id]);
+        let Some(held) = state.get_shared(&place)? else { return Ok(None) };
+        let read = |held: &Value| {
+            KeyHistory::deserialize(held.get("keys").unwrap_or(&Value::Null))
+                .map_err(|e| StateError::Shape { key: place, reason: e.to_string() })
+        };
+        self.0.of(id, held, read).map(Some)
+    }
+}
+
+/// The id of an actor's followers collection; nothing where the actor is unknown.
+pub fn followers(state: &dyn StateView, id: &str) -> Result<Option<Option<String>>, StateError> {
+    let held = state.get_shared(&key(&["actor", id]))?;
+    let named = |held: &Value| Some(held.get("document")?.get("followers")?.as_str()?.to_owned());
+    Ok(held.map(|held| named(&held)))
 }
 
 /// The newest document of an actor.

@@ -15,6 +15,7 @@ pub mod follower;
 pub mod forwarding;
 pub mod fuzzing;
 pub mod graph;
+mod kept;
 pub mod manifest;
 pub mod moderation;
 pub mod moves;

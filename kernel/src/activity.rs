@@ -27,6 +27,8 @@ pub struct Activity {
     cid: Cid,
     certifies_itself: bool,
     erased: bool,
+    /// What the document takes in memory, in bytes, about.
+    weight: usize,
 }
 
 /// How an activity is stored: the hashed block, and what is not part of it.
@@ -52,7 +54,8 @@ fn members_weight(members: &Map<String, Value>) -> usize {
     members.iter().map(member).sum()
 }
 
-fn weight(value: &Value) -> usize {
+/// What a value takes in memory, in bytes, about.
+pub(crate) fn weight(value: &Value) -> usize {
     NODE_BYTES
         + match value {
             Value::String(text) => text.len(),
@@ -131,7 +134,8 @@ impl Activity {
         } else {
             cid_of(Without::new(&document, &["proof"]))?
         };
-        Ok(Self { document, cid, certifies_itself, erased: false })
+        let weight = members_weight(&document);
+        Ok(Self { document, cid, certifies_itself, erased: false, weight })
     }
 
     /// Gives a new activity of ours its identity. `content` has neither `id` nor `proof`.
@@ -144,13 +148,15 @@ impl Activity {
         let origin = origin_of(actor_of(&content).unwrap_or_default())
             .ok_or(ActivityError::Member("actor", "must be an http or https URL"))?;
         content.insert("id".into(), Value::String(format!("{origin}/activities/{cid}")));
-        Ok(Self { document: content, cid, certifies_itself: true, erased: false })
+        let weight = members_weight(&content);
+        Ok(Self { document: content, cid, certifies_itself: true, erased: false, weight })
     }
 
     /// The same activity with its proof; the proof is not part of the identity.
     #[must_use]
     pub fn with_proof(mut self, proof: Value) -> Self {
         self.document.insert("proof".into(), proof);
+        self.weight = members_weight(&self.document);
         self
     }
 
@@ -171,12 +177,14 @@ impl Activity {
             document.insert("proof".into(), proof);
         }
         let erased = body.erased.is_some();
-        Ok(Self { document, cid, certifies_itself: body.certifies_itself, erased })
+        let weight = members_weight(&document);
+        Ok(Self { document, cid, certifies_itself: body.certifies_itself, erased, weight })
     }
 
     /// The form in which the activity is stored.
     pub fn to_body(&self) -> Result<Body, ActivityError> {
-        let proof = self.proof().map(ToString::to_string);
+        let proof = self.proof().map(serde_json::to_string).transpose();
+        let proof = proof.map_err(ActivityError::StoredProof)?;
         let apart: &[&str] = if self.certifies_itself { &["proof", "id"] } else { &["proof"] };
         let block = canonical::members_to_dag_cbor(Without::new(&self.document, apart))?;
         let erased = self.erased.then_some(self.cid);
@@ -196,6 +204,7 @@ impl Activity {
         left.insert("id".into(), self.id().into());
         check_shape(&left)?;
         let stub = Self {
+            weight: members_weight(&left),
             document: left,
             cid: self.cid,
             certifies_itself: self.certifies_itself,
@@ -221,7 +230,7 @@ impl Activity {
 
     /// What it takes in memory, in bytes, about.
     pub fn weight(&self) -> usize {
-        members_weight(&self.document)
+        self.weight
     }
 
     /// The identity.

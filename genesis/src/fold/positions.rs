@@ -15,14 +15,17 @@ pub(super) fn fold(base: &Base, state: &mut dyn State, record: &Record) -> Resul
         return Ok(());
     }
     let order = activity.order();
-    if order > latest(state, activity.actor())? {
+    let is_newest = order > latest(state, activity.actor())?;
+    if is_newest {
         state::put_as(state, &key(&["latest", activity.actor()]), &order)?;
     }
     let Some((epoch, seq)) = activity.position() else { return Ok(()) };
     let (epoch, seq) = (format!("{epoch:010}"), format!("{seq:020}"));
     let place = key(&["position", activity.actor(), &epoch, &seq]);
     let cid = activity.cid().to_string();
-    match state.get(&place)? {
+    // Under a number that is greater than all that were seen, nothing can stand.
+    let held = if is_newest { None } else { state.get(&place)? };
+    match held {
         None => state.put(&place, cid.into()),
         Some(held) if held == json!(cid) => {}
         Some(held) => {

@@ -76,6 +76,13 @@ pub fn last(state: &dyn StateView) -> Result<u64, StateError> {
     Ok(state::get_as(state, LAST)?.unwrap_or_default())
 }
 
+/// What [`last`] is read from; none where nothing was ever decided.
+pub(super) fn last_decision(
+    state: &dyn StateView,
+) -> Result<Option<std::sync::Arc<serde_json::Value>>, StateError> {
+    state.get_shared(LAST)
+}
+
 pub(super) fn put_last(state: &mut dyn state::State, global_seq: u64) {
     state.put(LAST, global_seq.into());
 }

@@ -4,8 +4,9 @@
 use fedsx_kernel::Base;
 use fedsx_kernel::state::{StateError, StateView};
 
-use super::record::{Row, row};
+use super::record::{Row, last_decision, row};
 use super::{Action, Subject};
+use crate::kept::{Keepable, Kept};
 
 /// How this instance stands to an actor or a domain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +25,39 @@ impl Standing {
     /// Whether nobody is shown anything of it.
     pub fn is_hidden(&self) -> bool {
         self.blocked || self.suspended
+    }
+}
+
+/// Bytes of what is kept, about.
+const KEPT_BYTES: u64 = 512 * 1024;
+
+impl Keepable for Standing {
+    fn bytes(&self) -> usize {
+        std::mem::size_of::<Self>()
+    }
+}
+
+/// How this instance stands to those who were asked for last. Each delivery asks, and nothing of it
+/// changes until something is decided.
+pub(crate) struct Standings(Kept<Standing>);
+
+impl Standings {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        Self(Kept::new(KEPT_BYTES))
+    }
+
+    /// The same as [`standing`].
+    pub(crate) fn of(
+        &self,
+        base: &Base,
+        state: &dyn StateView,
+        id: &str,
+    ) -> Result<Standing, StateError> {
+        match last_decision(state)? {
+            None => Ok(Standing::default()),
+            Some(last) => self.0.of(id, last, |_| standing(base, state, id)),
+        }
     }
 }
 

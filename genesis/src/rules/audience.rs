@@ -184,11 +184,11 @@ pub(super) fn local_recipients(
         Ok(())
     };
     let mut to_followers = false;
-    let known = actors::document(state, author)?;
-    let followers_of_author =
-        known.as_ref().and_then(|document| document.get("followers")).and_then(Value::as_str);
+    let followers_of_author = actors::followers(state, author)?;
+    let known = followers_of_author.is_some();
+    let followers_of_author = followers_of_author.flatten();
     for id in activity.audience().into_iter().chain(hidden.iter().map(String::as_str)) {
-        if is_public(id) || Some(id) == followers_of_author {
+        if is_public(id) || Some(id) == followers_of_author.as_deref() {
             to_followers = true;
         }
         add(id)?;
@@ -231,7 +231,7 @@ pub(super) fn local_recipients(
     // What changes or ends a thing must reach whoever holds it. Those who were mentioned in it may be
     // named in its Create only: the instance itself takes the rest for them.
     let tells = matches!(activity.kind(), "Update" | "Delete" | "Undo");
-    if names.is_empty() && tells && known.is_some() && !base.is_local(author) {
+    if names.is_empty() && tells && known && !base.is_local(author) {
         names.push(instance.clone());
     }
     Ok(names)

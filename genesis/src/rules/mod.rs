@@ -31,11 +31,11 @@ use fedsx_kernel::{Activity, ActorName, Base};
 use serde_json::{Map, Value, json};
 
 use crate::actor_keys;
-use crate::actors::{self, is_actor_type};
+use crate::actors::{self, Histories, is_actor_type};
 use crate::erasure;
 use crate::fold;
 use crate::forwarding;
-use crate::moderation;
+use crate::moderation::{self, Standings};
 use crate::readers;
 use crate::registry::Types;
 use crate::schema::Schemas;
@@ -51,6 +51,8 @@ pub struct GenesisRules {
     schemas: Schemas,
     scripts: Scripts,
     types: Types,
+    histories: Histories,
+    standings: Standings,
 }
 
 impl GenesisRules {
@@ -62,6 +64,8 @@ impl GenesisRules {
             schemas: Schemas::new(),
             scripts: Scripts::new(),
             types: Types::new(),
+            histories: Histories::new(),
+            standings: Standings::new(),
         }
     }
 
@@ -168,7 +172,7 @@ impl Rules for GenesisRules {
     }
 
     fn keys(&self, state: &dyn StateView, actor: &str) -> Result<Option<KeyHistory>, StateError> {
-        actors::keys(state, actor)
+        self.histories.of(state, actor)
     }
 
     fn signer<'k>(
@@ -197,7 +201,7 @@ impl Rules for GenesisRules {
         actor: &str,
         receiver: Option<&str>,
     ) -> Result<(), Refusal> {
-        let blocked = moderation::standing(&self.base, state, actor)?.blocked
+        let blocked = self.standings.of(&self.base, state, actor)?.blocked
             || match receiver {
                 Some(receiver) => fold::blocks(state, receiver, actor)?,
                 None => false,

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -97,10 +99,11 @@ impl Key {
     }
 }
 
-/// Every key that an author ever had, in the order in which they were introduced.
+/// Every key that an author ever had, in the order in which they were introduced. Clones share them
+/// until one changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Key>", into = "Vec<Key>")]
-pub struct KeyHistory(Vec<Key>);
+pub struct KeyHistory(Arc<Vec<Key>>);
 
 /// Why a key may not be used so, or the history may not change so.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -156,15 +159,14 @@ impl KeyHistory {
         if self.0.len() >= MAX_KEYS {
             return Err(HistoryError::TooMany);
         }
-        self.0.push(key);
+        Arc::make_mut(&mut self.0).push(key);
         Ok(())
     }
 
     /// Ends the interval of a key with the statement at `at`, which it may still sign. `when`
     /// is the time that the author gives (RFC 3339).
     pub fn supersede(&mut self, old_id: &str, at: Order, when: &str) -> Result<(), HistoryError> {
-        let key = self
-            .0
+        let key = Arc::make_mut(&mut self.0)
             .iter_mut()
             .find(|key| key.id == old_id)
             .ok_or_else(|| HistoryError::UnknownKey(old_id.to_owned()))?;
@@ -189,7 +191,7 @@ impl KeyHistory {
         when: &str,
     ) -> Result<(), HistoryError> {
         self.supersede(old_id, seen, when)?;
-        for key in self.0.iter_mut().filter(|key| key.id == old_id) {
+        for key in Arc::make_mut(&mut self.0).iter_mut().filter(|key| key.id == old_id) {
             key.end_is_assumed = true;
         }
         Ok(())
@@ -236,6 +238,6 @@ impl TryFrom<Vec<Key>> for KeyHistory {
 
 impl From<KeyHistory> for Vec<Key> {
     fn from(history: KeyHistory) -> Self {
-        history.0
+        Arc::unwrap_or_clone(history.0)
     }
 }

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use quick_cache::sync::Cache;
+
 use super::core::Core;
 use super::device::Writer;
 use super::rows::Rows;
@@ -25,13 +27,18 @@ pub(super) struct SledLog {
     state: SledState,
     /// The last entry that is durable.
     durable: AtomicU64,
+    /// How many entries those streams have that were appended to last.
+    lengths: Cache<Stream, u64>,
 }
+
+/// Streams whose lengths are kept.
+const KEPT_LENGTHS: usize = 4096;
 
 impl SledLog {
     pub(super) fn open(core: Arc<Core>, rows: Rows) -> Result<Self, StoreError> {
         let rows = Arc::new(rows);
-        let log =
-            Self { core, state: SledState::new(rows.clone()), rows, durable: AtomicU64::new(0) };
+        let (state, durable) = (SledState::new(rows.clone()), AtomicU64::new(0));
+        let log = Self { core, state, rows, durable, lengths: Cache::new(KEPT_LENGTHS) };
         log.reload()?;
         Ok(log)
     }
@@ -43,6 +50,7 @@ impl SledLog {
             Some(key) => keys::number(key.get(1..).unwrap_or_default(), || keys::shown(&key))?,
         };
         self.durable.store(head, Ordering::SeqCst);
+        self.lengths.clear();
         self.state.changed_wholly();
         Ok(())
     }
@@ -151,9 +159,13 @@ impl SledLog {
         let shown = || {
             self.durable.store(last, Ordering::SeqCst);
             if wholly {
+                self.lengths.clear();
                 self.state.changed_wholly();
             }
             self.state.changed(&batch.state);
+            for Entry { stream, stream_seq, .. } in &batch.entries {
+                self.lengths.insert(stream.clone(), stream_seq + 1);
+            }
         };
         self.core.commit_durably(&self.rows, prepared, shown)
     }
@@ -280,7 +292,10 @@ impl LogStore for SledLog {
     }
 
     fn stream_len(&self, stream: &Stream) -> Result<u64, StoreError> {
-        Ok(self.last_of(stream)?.map_or(0, |last| last + 1))
+        match self.lengths.get(stream) {
+            Some(length) => Ok(length),
+            None => Ok(self.last_of(stream)?.map_or(0, |last| last + 1)),
+        }
     }
 
     fn streams(&self) -> Result<Vec<(Stream, u64)>, StoreError> {

@@ -10,6 +10,7 @@ use quick_cache::sync::Cache;
 use serde_json::Value;
 
 use super::rows::Rows;
+use crate::activity::weight;
 use crate::canonical;
 use crate::log::store::StoreError;
 use crate::state::{StateError, StateView, Writes};
@@ -53,15 +54,26 @@ impl SledState {
         Self { rows, kept, changes: RwLock::new(0) }
     }
 
-    /// Forgets what was written anew; to be called when that shows.
+    /// Forgets what was written anew, to be called when that shows; what was read before is likely to be
+    /// read again.
     pub(super) fn changed(&self, writes: &Writes) {
         if writes.is_empty() {
             return;
         }
         let mut changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
         *changes += 1;
-        for key in writes.keys() {
-            self.kept.remove(key);
+        // Who finds a new value finds no old one at another key: first all go, then the new ones come.
+        let mut read_before = Vec::new();
+        for (key, value) in writes {
+            let kept = self.kept.remove(key);
+            if kept.is_some_and(|(_, kept)| kept.value.is_some()) {
+                read_before.push((key, value));
+            }
+        }
+        for (key, value) in read_before {
+            let value = value.clone().map(Arc::new);
+            let takes = value.as_deref().map_or(0, weight) + key.len() + OVERHEAD_BYTES;
+            self.kept.insert(key.clone(), Kept { value, bytes: takes as u64 });
         }
     }
 
