@@ -12,7 +12,8 @@ use fedsx_kernel::log::{Record, Stream};
 use fedsx_kernel::runtime::Runtime;
 use fedsx_kernel::state::{MemoryState, StateView, key};
 use fedsx_projections::folds::{
-    ActorState, DefineRegistry, Endorsements, Feed, FollowerGraph, KeyHistory, Objects, PeerActors,
+    ActorState, DefineRegistry, Endorsements, Feed, FollowerGraph, Hashtags, KeyHistory, Objects,
+    PeerActors,
 };
 use fedsx_projections::{Fold, Item, Page, Projections, Query, Reader, builtin};
 use serde_json::{Value, json};
@@ -78,6 +79,71 @@ fn the_feed_shows_notes_announces_and_unknown_verbs() {
     // The same where the Delete comes first.
     more.rotate_right(1);
     assert!(!json!(feed(&more)).to_string().contains("hello"));
+}
+
+#[test]
+fn a_delete_marks_the_items_of_all_receivers() {
+    let delete = (say(2, 9, json!({"type": "Delete", "object": note_id(2, 0)})), false);
+    for to in [PUBLIC, ACTORS[0]] {
+        let note = create(2, 0, to, "hello");
+        for said in [[&note, &note, &delete], [&delete, &note, &note]] {
+            let mut all = records(said);
+            let mut copies = all.iter_mut().filter(|record| record.activity.kind() == "Create");
+            copies.next().unwrap();
+            let second = copies.next().unwrap();
+            second.entry.stream = Stream::Inbox(name("bob"));
+            second.entry.first = false;
+            let (state, _) = shown(&Feed, &all);
+            assert_eq!(state.0.len(), 2);
+            assert!(state.0.values().all(|item| item["deleted"] == true), "{state:?}");
+        }
+    }
+}
+
+/// What is stored for an activity is what it costs: rows are few.
+#[test]
+fn a_note_that_is_delivered_takes_few_rows() {
+    let said = [create(2, 0, PUBLIC, "hello")];
+    let rows = |one: &dyn Fold| fold(one, &to_ann(&said)).0.0.len();
+    let all: Vec<(String, usize)> = builtin()
+        .iter()
+        .map(|one| (one.name().to_owned(), rows(&**one)))
+        .filter(|(_, rows)| *rows > 0)
+        .collect();
+    let all: Vec<(&str, usize)> = all.iter().map(|(name, rows)| (name.as_str(), *rows)).collect();
+    assert_eq!(all, [("actor-state", 1), ("feed", 2), ("objects", 1)]);
+}
+
+/// Nothing is kept of an object that is created without hashtags, and yet an Update may have some.
+#[test]
+fn hashtags_come_with_any_version() {
+    let create = |tag: Value| {
+        let mut object = note(2, 0, "hello");
+        object["published"] = json!("2026-01-01T00:00:07Z");
+        object["tag"] = tag;
+        (say(2, 5, json!({"type": "Create", "to": [PUBLIC], "object": object})), false)
+    };
+    let update = |seq: usize, tag: &str| {
+        let mut object = note(2, 0, "changed");
+        object["published"] = json!("2026-01-01T00:00:07Z");
+        object["tag"] = json!([{"type": "Hashtag", "name": tag}]);
+        (say(2, seq, json!({"type": "Update", "to": [PUBLIC], "object": object})), false)
+    };
+    let listed = |said: &[Said]| -> Vec<String> {
+        let rows = fold(&Hashtags, &records(said)).0.0.into_keys();
+        rows.filter(|key| key.contains("notes")).map(|key| key.replace('\n', " ")).collect()
+    };
+    let expected = |tag: &str| vec![format!("{tag} 001767225607000 {}", note_id(2, 0))];
+    let plain = create(Value::Null);
+    assert!(fold(&Hashtags, &records([&plain])).0.0.is_empty());
+    // An author may number as it likes: a Create is the oldest version.
+    for first in [plain, create(json!([{"type": "Hashtag", "name": "#old"}]))] {
+        for seq in [3, 7] {
+            let said = [first.clone(), update(seq, "#new")];
+            assert_eq!(listed(&said), expected("new"), "{seq}");
+            assert_eq!(listed(&[said[1].clone(), said[0].clone()]), expected("new"));
+        }
+    }
 }
 
 #[test]

@@ -4,27 +4,20 @@
 //! ([`items`]): a short form of the object as it was; the newest version is in `objects`. Only what
 //! is public is shown in the item of somebody else's Announce: naming an object must not show it
 //! to who may not read it.
-//!
-//! Notes of the fold, where names and authors stand as [`tag`]s:
-//!
-//! | key | value |
-//! |---|---|
-//! | `~o` name | position of the Create of this public object, its name, object and author |
-//! | `~d` object and author | the author deleted it |
-//! | `~s` object and author, receiver, position | an item with its Create |
-//! | `~a` name, receiver, position | an item with an Announce of it |
 
 mod items;
+mod notes;
 
 use fedsx_genesis::definition::Kind;
 use fedsx_genesis::records::ACTIVITY_FETCHED;
 use fedsx_kernel::activity::Activity;
 use fedsx_kernel::address::ActorName;
 use fedsx_kernel::log::{Record, Stream};
-use fedsx_kernel::state::{State, StateError, StateView, get_as, key, parts, prefix, put_as};
+use fedsx_kernel::state::{State, StateError, StateView, get_as, key, put_as};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::notes::{Known, Note, deleted_key, item_key, known_key, position, touched};
 use super::common::{embedded, is_actor, is_local_record, is_own, is_public, tag};
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope, Visibility};
@@ -41,8 +34,6 @@ const SILENT: [&str; 14] = [
     "Accept", "Add", "Block", "Delete", "Endorse", "Flag", "Follow", "Ignore", "Like", "Move",
     "Reject", "Remove", "Undo", "Update",
 ];
-/// Items that one arriving object or Delete changes.
-const MAX_TOUCHED: usize = 1000;
 
 /// What an item says beside the entry at its position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -66,37 +57,13 @@ impl From<Item> for (u64, bool) {
     }
 }
 
-/// A public object that Announces may show.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(from = "(u64, String, String)", into = "(u64, String, String)")]
-struct Known {
-    /// Position of its Create, or of the record that holds the Create as it was fetched.
-    at: u64,
-    /// Name of the Create.
-    activity: String,
-    /// Tag of object and author.
-    author: String,
-}
-
-impl From<(u64, String, String)> for Known {
-    fn from((at, activity, author): (u64, String, String)) -> Self {
-        Self { at, activity, author }
-    }
-}
-
-impl From<Known> for (u64, String, String) {
-    fn from(known: Known) -> Self {
-        (known.at, known.activity, known.author)
-    }
-}
-
 impl Fold for Feed {
     fn name(&self) -> &'static str {
         "feed"
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn scope(&self) -> Scope {
@@ -139,19 +106,24 @@ impl Fold for Feed {
             if let Some(fetched) = fetched(activity)
                 && fetched.kind() == "Create"
             {
-                known(state, &fetched, at, true)?;
+                known(state, &fetched, at, None, true)?;
             }
             return Ok(());
         }
+        let receiver = match &record.entry.stream {
+            Stream::Inbox(receiver) if is_shown(activity) => Some(receiver),
+            _ => None,
+        };
+        let mut noted = false;
         match activity.kind() {
-            "Create" if record.entry.first => known(state, activity, at, false)?,
+            "Create" if record.entry.first => {
+                noted = known(state, activity, at, receiver, false)?;
+            }
             "Delete" if record.entry.first => deleted(state, activity)?,
             _ => {}
         }
-        if let Stream::Inbox(receiver) = &record.entry.stream
-            && is_shown(activity)
-        {
-            item(state, record, receiver)?;
+        if let Some(receiver) = receiver {
+            item(state, record, receiver, noted)?;
         }
         Ok(())
     }
@@ -171,40 +143,44 @@ fn is_shown(activity: &Activity) -> bool {
     kind != "Create" || embedded(activity).is_none_or(|(_, document)| !is_actor(document))
 }
 
-fn item(state: &mut dyn State, record: &Record, receiver: &ActorName) -> Result<(), StateError> {
+/// Puts an entry into the feed of its receiver; `noted` says that `~o` tells of it.
+fn item(
+    state: &mut dyn State,
+    record: &Record,
+    receiver: &ActorName,
+    noted: bool,
+) -> Result<(), StateError> {
     let (activity, entry) = (&record.activity, &record.entry);
-    let position = format!("{:020}", entry.global_seq);
     let mut item = Item::default();
     if let Some(object) = activity.object_id() {
-        // Which author may delete the object decides whose Delete marks the item.
-        let noted = match activity.kind() {
-            "Create" if is_deleted(state, object, activity.actor())? => {
-                item.deleted = true;
-                None
+        let note = match activity.kind() {
+            "Create" => {
+                // Which author may delete the object decides whose Delete marks the item.
+                let by = tag(&[object, activity.actor()]);
+                item.deleted = state.get(&deleted_key(&by))?.is_some();
+                (!item.deleted && !noted).then(|| format!("~s{by}"))
             }
-            "Create" => Some(format!("~s{}", tag(&[object, activity.actor()]))),
             "Announce" => {
-                if let Some(known) = get_as::<Known>(state, &known_key(object))? {
-                    item.announced = known.at;
-                    item.deleted = state.get(&deleted_key(&known.author))?.is_some();
+                let name = tag(&[object]);
+                let place = format!("~o{name}");
+                match Note::read(state, &place)? {
+                    Some(Note::Known(known)) => {
+                        item.announced = known.at;
+                        item.deleted = state.get(&deleted_key(&known.author))?.is_some();
+                    }
+                    Some(Note::Announced) => {}
+                    None => state.put(&place, Value::Bool(true)),
                 }
-                Some(format!("~a{}", tag(&[object])))
+                Some(format!("~a{name}"))
             }
             _ => None,
         };
-        if let Some(noted) = noted {
-            state.put(&key(&[&noted, receiver.as_str(), &position]), Value::Bool(true));
+        if let Some(note) = note {
+            let position = position(entry.global_seq);
+            state.put(&key(&[&note, receiver.as_str(), &position]), Value::Bool(true));
         }
     }
-    put_as(state, &key(&[receiver.as_str(), &position]), &item)
-}
-
-fn known_key(name: &str) -> String {
-    format!("~o{}", tag(&[name]))
-}
-
-fn deleted_key(of: &str) -> String {
-    format!("~d{of}")
+    put_as(state, &item_key(receiver.as_str(), entry.global_seq), &item)
 }
 
 /// Whether an activity says what anyone may be shown of an object, and which.
@@ -215,32 +191,44 @@ fn shows(activity: &Activity) -> Option<&str> {
     shows.then_some(id)
 }
 
-/// A Create arrived: Announces of its object show it from now on.
+/// A Create arrived: Announces of its object show it from now on. Tells whether its item in the feed
+/// of the receiver is noted with it.
 fn known(
     state: &mut dyn State,
     activity: &Activity,
     at: u64,
+    receiver: Option<&ActorName>,
     fetched: bool,
-) -> Result<(), StateError> {
-    let Some(id) = shows(activity) else { return Ok(()) };
-    let by = tag(&[id, activity.actor()]);
-    let item = Item { announced: at, deleted: state.get(&deleted_key(&by))?.is_some() };
-    let of_activity = tag(&[activity.id()]);
-    let known = Known { at, activity: of_activity.clone(), author: by };
-    let mut places = touched(state, &format!("~a{of_activity}"))?;
+) -> Result<bool, StateError> {
+    let Some(id) = shows(activity) else { return Ok(false) };
+    let (name, of_activity) = (tag(&[id]), tag(&[activity.id()]));
+    let author = tag(&[id, activity.actor()]);
+    let mut known = Known { at, activity: of_activity, author, receiver: None };
+    let mut places = Vec::new();
+    let by_activity = format!("~o{}", known.activity);
+    if Note::read(state, &by_activity)?.is_some() {
+        places = touched(state, &format!("~a{}", known.activity))?;
+    }
     if fetched {
         // What stands in the log is found there by its own id.
-        put_as(state, &known_key(activity.id()), &known)?;
+        state.put(&by_activity, known.to_row());
     }
-    let place = known_key(id);
-    if state.get(&place)?.is_none() {
-        put_as(state, &place, &known)?;
-        places.extend(touched(state, &format!("~a{}", tag(&[id])))?);
+    let place = format!("~o{name}");
+    let held = Note::read(state, &place)?;
+    if let Some(Note::Announced) = held {
+        places.extend(touched(state, &format!("~a{name}"))?);
     }
-    for place in places {
-        put_as(state, &place, &item)?;
+    if !matches!(held, Some(Note::Known(_))) {
+        known.receiver = receiver.map(|receiver| receiver.as_str().to_owned());
+        state.put(&place, known.to_row());
     }
-    Ok(())
+    if !places.is_empty() {
+        let deleted = state.get(&deleted_key(&known.author))?.is_some();
+        for place in places {
+            put_as(state, &place, &Item { announced: at, deleted })?;
+        }
+    }
+    Ok(known.receiver.is_some())
 }
 
 /// A Delete marks the items of its author's object and takes the text out of Announces.
@@ -249,8 +237,10 @@ fn deleted(state: &mut dyn State, activity: &Activity) -> Result<(), StateError>
     let by = tag(&[id, author]);
     state.put(&deleted_key(&by), Value::Bool(true));
     let mut places = touched(state, &format!("~s{by}"))?;
-    if let Some(known) = get_as::<Known>(state, &known_key(id))?.filter(|known| known.author == by)
+    if let Some(Note::Known(known)) = Note::read(state, &known_key(id))?
+        && known.author == by
     {
+        places.extend(known.item());
         places.extend(touched(state, &format!("~a{}", tag(&[id])))?);
         places.extend(touched(state, &format!("~a{}", known.activity))?);
     }
@@ -259,18 +249,4 @@ fn deleted(state: &mut dyn State, activity: &Activity) -> Result<(), StateError>
         put_as(state, &place, &Item { deleted: true, ..item })?;
     }
     Ok(())
-}
-
-fn is_deleted(state: &dyn StateView, id: &str, author: &str) -> Result<bool, StateError> {
-    Ok(state.get(&deleted_key(&tag(&[id, author])))?.is_some())
-}
-
-/// The keys of the items that a note leads to.
-fn touched(state: &dyn State, note: &str) -> Result<Vec<String>, StateError> {
-    let found = state.scan(&prefix(&[note]), None, MAX_TOUCHED)?;
-    let item = |note: &str| match parts(note).as_slice() {
-        [_, receiver, position] => Some(key(&[receiver, position])),
-        _ => None,
-    };
-    Ok(found.iter().filter_map(|(note, _)| item(note)).collect())
 }

@@ -5,7 +5,7 @@ use fedsx_kernel::address::same_origin;
 use fedsx_kernel::log::Record;
 use fedsx_kernel::state::{State, StateError, StateView, get_as, key, prefix, put_as};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::common::{Stamp, embedded, is_actor, is_local_record, is_own, is_public, tag};
 use super::tally::{self, Counts};
@@ -17,9 +17,12 @@ use crate::reader::{Reader, Shown};
 use crate::shield::{Hides, Speaker};
 
 /// Keys `[hashtag, time, object id]` with `{id, cid, order, undone, public}`, and `[hashtag]` with `{count}`. A
-/// hashtag has no `#` and is in lower case; the time is `published` of the Create, in milliseconds since
-/// 1970 with 15 digits, so that the newest come last. Only what addresses everyone is here, with the hashtags
-/// of its newest version, until its author deletes it (`undone`).
+/// hashtag has no `#` and is in lower case; the time is when the object was published, as its versions tell,
+/// in milliseconds since 1970 with 15 digits, so that the newest come last. Only what addresses everyone is
+/// here, with the hashtags of its newest version, until its author deletes it (`undone`).
+///
+/// Most objects are created without hashtags, and nothing is kept of that: such a Create says nothing
+/// here, and others are older than any Update. So it does not matter when it comes.
 pub struct Hashtags;
 
 /// Hashtags of one object that count; more are a way to be everywhere.
@@ -30,12 +33,18 @@ const MAX_AUTHORS: usize = 16;
 /// What an author said of an object.
 #[derive(Default, Serialize, Deserialize)]
 struct Said {
-    /// When it was created; nothing is listed before that is known.
+    /// Whether it was a Create, with hashtags.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    created: bool,
+    /// The earliest time that a version tells; none where there is no version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    created_ms: Option<i64>,
+    time_ms: Option<i64>,
     /// The newest version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     newest: Option<Stamp>,
+    /// Whether that is an Update.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    updated: bool,
     /// Whether that is for everyone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     public: bool,
@@ -53,14 +62,25 @@ struct Listed {
 }
 
 impl Said {
-    fn version(&mut self, activity: &Activity, hashtags: Vec<String>) {
-        if activity.kind() == "Create" {
-            let created_ms = activity.published_ms().unwrap_or(0).max(0);
-            self.created_ms = Some(self.created_ms.map_or(created_ms, |ms| ms.min(created_ms)));
-        }
+    fn version(
+        &mut self,
+        activity: &Activity,
+        document: &Map<String, Value>,
+        hashtags: Vec<String>,
+    ) {
+        let updated = activity.kind() == "Update";
+        self.created |= !updated;
+        let published = document.get("published").and_then(Value::as_str);
+        let published = published.and_then(|time| time.parse::<jiff::Timestamp>().ok());
+        // What is said later does not stand earlier than it was said.
+        let times = [published.map(jiff::Timestamp::as_millisecond), activity.published_ms()];
+        let time_ms = times.into_iter().flatten().min().unwrap_or(0).max(0);
+        self.time_ms = Some(self.time_ms.map_or(time_ms, |held| held.min(time_ms)));
         let stamp = Stamp::of(activity);
-        if self.newest.as_ref().is_none_or(|newest| *newest < stamp) {
+        let held = self.newest.as_ref().map(|newest| (self.updated, newest));
+        if held.is_none_or(|held| held < (updated, &stamp)) {
             self.newest = Some(stamp);
+            self.updated = updated;
             self.public = is_public(activity);
             self.hashtags = hashtags;
         }
@@ -73,7 +93,7 @@ impl Fold for Hashtags {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn scope(&self) -> Scope {
@@ -120,8 +140,12 @@ impl Fold for Hashtags {
                 // Keys that begin like a fold's notes are none of rows.
                 let is_row = |hashtag: &String| !hashtag.starts_with(NOTES);
                 let hashtags = display::hashtags(document).into_iter().filter(is_row);
-                let hashtags = hashtags.take(MAX_HASHTAGS).collect();
-                Ok(change(state, id, author, |said| said.version(activity, hashtags))?)
+                let hashtags: Vec<String> = hashtags.take(MAX_HASHTAGS).collect();
+                if hashtags.is_empty() && activity.kind() == "Create" {
+                    return Ok(());
+                }
+                let taken = |said: &mut Said| said.version(activity, document, hashtags);
+                Ok(change(state, id, author, taken)?)
             }
             "Delete" => match activity.object_id() {
                 Some(id) if id != author && same_origin(author, id) => {
@@ -142,7 +166,6 @@ fn change(
     author: &str,
     change: impl FnOnce(&mut Said),
 ) -> Result<(), StateError> {
-    // Most objects have no hashtags and a row all the same, so its key is short.
     let about = tag(&[id]);
     let place = key(&["~said", &about, &tag(&[author])]);
     let mut said: Said = get_as(state, &place)?.unwrap_or_default();
@@ -152,15 +175,18 @@ fn change(
     let listing = key(&["~listed", &about]);
     let held: Listed = get_as(state, &listing)?.unwrap_or_default();
     if said.hashtags.is_empty() && held.hashtags.is_empty() {
-        // Most objects. This author does not list it, and makes no other the first one.
+        // This author does not list it, and makes no other the first one.
         return Ok(());
     }
-    // Of several authors of one origin, the object is the first one's who created it.
+    // Of several authors of one origin, the object is the first one's who created it, as far as that
+    // is kept, else the first one's who changed it.
     let all = state.scan(&prefix(&["~said", &about]), None, MAX_AUTHORS)?;
     let all = all.into_iter().map(|(key, said)| tally::of_row::<Said>(&key, said));
-    let all = all.collect::<Result<Vec<_>, _>>()?;
-    let owner = all.into_iter().find(|said| said.created_ms.is_some()).unwrap_or_default();
-    let listed = match owner.created_ms.filter(|_| owner.public) {
+    let mut all = all.collect::<Result<Vec<_>, _>>()?;
+    let created = all.iter().position(|said| said.created);
+    let owner = created.or_else(|| all.iter().position(|said| said.newest.is_some()));
+    let owner = owner.map(|at| all.swap_remove(at)).unwrap_or_default();
+    let listed = match owner.time_ms.filter(|_| owner.public) {
         Some(ms) => Listed { time: format!("{ms:015}"), hashtags: owner.hashtags },
         None => Listed::default(),
     };

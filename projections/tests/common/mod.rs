@@ -161,8 +161,11 @@ pub fn ops() -> impl Strategy<Value = Vec<(usize, Op, usize)>> {
 }
 
 fn hashtag(seq: usize) -> Value {
-    let name = ["#a", "#b", "c"][seq % 3];
-    json!([{"type": "Hashtag", "name": name}])
+    match seq % 5 {
+        3 => json!([]),
+        4 => Value::Null,
+        named => json!([{"type": "Hashtag", "name": format!("#{named}")}]),
+    }
 }
 
 /// For everyone, for one actor, or for nobody in particular.

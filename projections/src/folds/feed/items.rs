@@ -6,7 +6,8 @@ use fedsx_kernel::state::{StateError, StateView};
 use serde_json::{Map, Value, json};
 
 use super::super::common::{embedded, is_local_record, is_own};
-use super::{Item, fetched, is_deleted, shows};
+use super::notes::is_deleted;
+use super::{Item, fetched, shows};
 use crate::display;
 use crate::render::Bodies;
 
