@@ -53,7 +53,24 @@ pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
 
 /// Brings a value that was built in memory into the same normal form.
 pub fn normalise(value: Value) -> Result<Value, JsonError> {
-    normalise_at(value, 0)
+    if is_normal(&value) { Ok(value) } else { normalise_at(value, 0) }
+}
+
+/// Whether a value is in normal form, as nearly all are.
+pub fn is_normal(value: &Value) -> bool {
+    is_normal_at(value, 0)
+}
+
+fn is_normal_at(value: &Value, depth: usize) -> bool {
+    depth <= MAX_DEPTH
+        && match value {
+            Value::Null | Value::Bool(_) | Value::String(_) => true,
+            Value::Number(number) => normal_number(number).is_ok_and(|normal| normal == *number),
+            Value::Array(items) => items.iter().all(|item| is_normal_at(item, depth + 1)),
+            Value::Object(members) => {
+                members.values().all(|member| is_normal_at(member, depth + 1))
+            }
+        }
 }
 
 fn normalise_at(value: Value, depth: usize) -> Result<Value, JsonError> {
@@ -236,6 +253,31 @@ mod tests {
         refused(r#""\ud800""#);
         refused("[1] x");
         refused("");
+    }
+
+    #[test]
+    fn what_is_normal_stays() {
+        for value in [
+            serde_json::json!({"a": [1, -7, 0.5, "x", null, true, {"b": 9_007_199_254_740_991u64}]}),
+            serde_json::json!([]),
+        ] {
+            assert!(is_normal(&value));
+            assert_eq!(normalise(value.clone()).expect("normal"), value);
+        }
+        for (odd, normal) in [(1.0, "1"), (-0.0, "0"), (1e2, "100")] {
+            let odd = serde_json::json!({ "a": [odd] });
+            assert!(!is_normal(&odd));
+            let normal = format!("{{\"a\":[{normal}]}}");
+            assert_eq!(normalise(odd).expect("normal").to_string(), normal);
+        }
+        for odd in [serde_json::json!(u64::MAX), serde_json::json!(1e300)] {
+            assert!(!is_normal(&odd) && normalise(odd).is_err());
+        }
+        let mut deep = Value::Null;
+        for _ in 0..=MAX_DEPTH {
+            deep = Value::Array(vec![deep]);
+        }
+        assert!(!is_normal(&deep) && normalise(deep).is_err());
     }
 
     #[test]

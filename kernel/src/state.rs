@@ -151,6 +151,15 @@ impl<'a> Overlay<'a> {
     pub fn into_writes(self) -> Writes {
         self.writes
     }
+
+    /// Takes the writes of another one on top.
+    pub fn extend(&mut self, writes: Writes) {
+        if self.writes.is_empty() {
+            self.writes = writes;
+        } else {
+            self.writes.extend(writes);
+        }
+    }
 }
 
 impl StateView for Overlay<'_> {
@@ -191,6 +200,9 @@ pub(crate) fn scan_over(
         .take_while(|(key, _)| key.starts_with(prefix))
         .filter(|(key, _)| after.is_none_or(|after| key.as_str() > after))
         .collect();
+    if written.is_empty() {
+        return base.scan(prefix, after, limit);
+    }
     // Every write can hide at most one stored entry.
     let stored = base.scan(prefix, after, limit.saturating_add(written.len()))?;
     let mut merged: BTreeMap<String, Value> = stored.into_iter().collect();

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fedsx_kernel::log::{BODY_ERASED, Record, StoreError, Stream, Table};
-use fedsx_kernel::state::{Overlay, StateView as _, Writes};
+use fedsx_kernel::state::{Overlay, StateError, StateView, Writes};
+use serde_json::Value;
 
 use crate::changes::{Change, Collector};
 use crate::engine::Halt;
-use crate::fold::{Context, Fold};
+use crate::fold::{Context, Fold, Visibility};
 use crate::layout::{self, Build, Checkpoint, Layout};
 use crate::query::NOTES;
+use crate::seen::Seen;
 use crate::set_aside::SetAside;
 use crate::source::Source;
-use crate::step::{Earlier, commit, step};
+use crate::step::{Earlier, step};
 use crate::table_state::TableState;
 
 /// Records in one commit. What is folded in one go between two commits writes each row once, and
@@ -102,23 +104,21 @@ impl Folding<'_> {
         for record in records {
             let (source, table) = (self.source, &**self.table);
             let mut before = Before { source, table, layout: &layout, batch: &open.aside };
-            let effect = step(self.fold, self.context, &batch, &mut before, record)?;
+            let seen = Seen::new(&batch);
+            let mut effect = step(self.fold, self.context, &seen, &mut before, record)?;
+            // What is as it was is not written.
+            let stays = |key: &str, after: &Option<Value>| {
+                seen.remembered(key).is_some_and(|before| before.as_deref() == after.as_ref())
+            };
+            effect.writes.retain(|key, after| !stays(key, after));
             let seq = record.entry.global_seq;
             if let Some(changes) = open.changes.as_mut().filter(|_| !effect.writes.is_empty())
                 && changes.wants(seq)
             {
-                let rows = effect.writes.iter().filter(|(key, _)| !key.starts_with(NOTES));
-                for (number, (key, after)) in (0u32..).zip(rows) {
-                    let before = batch.get(key)?;
-                    let place = (seq, number);
-                    if let Some(change) =
-                        Change::of(self.fold, place, key, before.as_ref(), after.as_ref())
-                    {
-                        changes.add(change);
-                    }
-                }
+                self.note(changes, seq, &seen, &effect.writes)?;
             }
-            commit(&mut batch, effect.writes);
+            drop(seen);
+            batch.extend(effect.writes);
             for item in effect.aside {
                 tracing::warn!(projection = self.fold.name(), global_seq = item.global_seq,
                     cid = %item.cid, status = ?item.status, reason = %item.reason,
@@ -132,6 +132,29 @@ impl Folding<'_> {
             checkpoint.cid = Some(record.entry.cid);
         }
         open.writes = batch.into_writes();
+        Ok(())
+    }
+
+    /// Notes which rows a record changes.
+    fn note(
+        &self,
+        changes: &mut Collector,
+        global_seq: u64,
+        seen: &Seen<'_>,
+        writes: &Writes,
+    ) -> Result<(), StateError> {
+        let private = self.fold.visibility() == Visibility::Private;
+        let rows = writes.iter().filter(|(key, _)| !key.starts_with(NOTES));
+        for (number, (key, after)) in (0u32..).zip(rows) {
+            let place = (global_seq, number);
+            if private && seen.remembered(key).is_none() {
+                // What the fold wrote without looking at it is nearly always new.
+                changes.add(Change::unseen(place, key));
+                continue;
+            }
+            let before = seen.get_shared(key)?;
+            changes.extend(Change::of(self.fold, place, key, before.as_deref(), after.as_ref()));
+        }
         Ok(())
     }
 

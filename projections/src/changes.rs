@@ -98,6 +98,12 @@ impl Change {
         })
     }
 
+    /// A change of which only its owner may know.
+    pub(crate) fn unseen((global_seq, number): (u64, u32), key: &str) -> Self {
+        let key = key.to_owned();
+        Self { global_seq, number, key, was_public: false, same_to_anyone: true }
+    }
+
     fn flags(&self) -> u8 {
         u8::from(self.was_public) | u8::from(self.same_to_anyone) << 1
     }
@@ -208,6 +214,10 @@ impl Collector {
 
     pub(crate) fn add(&mut self, change: Change) {
         self.new.push(change);
+    }
+
+    pub(crate) fn extend(&mut self, changes: impl IntoIterator<Item = Change>) {
+        self.new.extend(changes);
     }
 
     /// The writes that keep the new changes, and drop the oldest packs once there are many more than

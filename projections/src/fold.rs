@@ -52,6 +52,11 @@ pub trait Fold: Send + Sync + 'static {
     }
     /// Which entries it sees.
     fn scope(&self) -> Scope;
+    /// The types of the activities that may change anything, where others never do: those are not
+    /// folded.
+    fn verbs(&self) -> Option<&'static [&'static str]> {
+        None
+    }
     /// Who may read the state.
     fn visibility(&self) -> Visibility;
     /// The value of a row as it is shown: what is stored may be short and refer to other rows and

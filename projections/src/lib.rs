@@ -24,6 +24,7 @@ pub mod published;
 pub mod query;
 mod reader;
 mod render;
+mod seen;
 pub mod set_aside;
 pub mod shield;
 mod source;

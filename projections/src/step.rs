@@ -2,11 +2,12 @@
 
 use fedsx_kernel::json;
 use fedsx_kernel::log::{Record, StoreError};
-use fedsx_kernel::state::{Overlay, State as _, StateError, StateView, Writes};
+use fedsx_kernel::state::{Overlay, StateError, StateView, Writes};
+use serde_json::Value;
 
 use crate::error::FoldError;
 use crate::fold::{Context, Fold, Scope};
-use crate::set_aside::{Decision, SetAside, Status, Verdict};
+use crate::set_aside::{DECIDE_SET_ASIDE, Decision, SetAside, Status, Verdict};
 
 /// What a record changes.
 #[derive(Debug, Default)]
@@ -39,6 +40,10 @@ pub(crate) fn step(
     if fold.scope() == Scope::EachCid && !record.entry.first {
         return Ok(effect);
     }
+    let kind = record.activity.kind();
+    if kind != DECIDE_SET_ASIDE && !fold.verbs().is_none_or(|verbs| verbs.contains(&kind)) {
+        return Ok(effect);
+    }
     match attempt(fold, context, view, record)? {
         Ok(writes) => effect.writes = writes,
         Err(reason) => {
@@ -61,19 +66,24 @@ fn attempt(
 ) -> Result<Result<Writes, String>, StateError> {
     let mut overlay = Overlay::new(view);
     match fold.fold(context, &mut overlay, record) {
-        Ok(()) => Ok(normal(overlay.into_writes())
-            .map_err(|error| format!("the new state has no normal form: {error}"))),
+        Ok(()) => {
+            let mut writes = overlay.into_writes();
+            let normal = writes.values_mut().flatten().try_for_each(normal);
+            Ok(normal
+                .map(|()| writes)
+                .map_err(|error| format!("the new state has no normal form: {error}")))
+        }
         Err(FoldError::State(error @ StateError::Storage(_))) => Err(error),
         Err(error) => Ok(Err(error.to_string())),
     }
 }
 
 /// State is stored as DAG-CBOR, which takes only documents in normal form.
-fn normal(writes: Writes) -> Result<Writes, json::JsonError> {
-    writes
-        .into_iter()
-        .map(|(key, value)| Ok((key, value.map(json::normalise).transpose()?)))
-        .collect()
+fn normal(value: &mut Value) -> Result<(), json::JsonError> {
+    if !json::is_normal(value) {
+        *value = json::normalise(value.take())?;
+    }
+    Ok(())
 }
 
 fn decide(
@@ -97,7 +107,7 @@ fn decide(
             let Some(old) = earlier.record(decision.about)? else { return Ok(()) };
             // The record of the decision itself comes first.
             let mut here = Overlay::new(view);
-            commit(&mut here, effect.writes.clone());
+            here.extend(effect.writes.clone());
             match attempt(fold, context, &here, &old)? {
                 Ok(writes) => {
                     effect.writes.extend(writes);
@@ -115,14 +125,4 @@ fn decide(
     effect.waiting += i64::from(item.waits()) - i64::from(waited);
     effect.aside.push(item);
     Ok(())
-}
-
-/// Puts writes into an overlay.
-pub(crate) fn commit(overlay: &mut Overlay<'_>, writes: Writes) {
-    for (key, value) in writes {
-        match value {
-            Some(value) => overlay.put(&key, value),
-            None => overlay.remove(&key),
-        }
-    }
 }

@@ -31,6 +31,10 @@ impl Fold for Announces {
         Scope::EachCid
     }
 
+    fn verbs(&self) -> Option<&'static [&'static str]> {
+        Some(&["Announce", "Undo", "Delete"])
+    }
+
     fn keeps_content(&self) -> bool {
         false
     }

@@ -68,6 +68,10 @@ impl Fold for Collections {
         Scope::EachCid
     }
 
+    fn verbs(&self) -> Option<&'static [&'static str]> {
+        Some(&["Add", "Remove", "Like", "Undo", "Delete"])
+    }
+
     fn visibility(&self) -> Visibility {
         Visibility::Public
     }

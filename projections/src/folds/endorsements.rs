@@ -42,6 +42,10 @@ impl Fold for Endorsements {
         Scope::EachCid
     }
 
+    fn verbs(&self) -> Option<&'static [&'static str]> {
+        Some(&["Like", "Endorse", "Undo", "Delete"])
+    }
+
     fn keeps_content(&self) -> bool {
         false
     }

@@ -46,6 +46,10 @@ impl Fold for FollowerGraph {
         Scope::EachCid
     }
 
+    fn verbs(&self) -> Option<&'static [&'static str]> {
+        Some(&["Follow", "Block", "Undo", "Accept", "Reject", "Delete"])
+    }
+
     fn keeps_content(&self) -> bool {
         false
     }

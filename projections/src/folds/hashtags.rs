@@ -100,6 +100,10 @@ impl Fold for Hashtags {
         Scope::EachCid
     }
 
+    fn verbs(&self) -> Option<&'static [&'static str]> {
+        Some(&["Create", "Update", "Delete"])
+    }
+
     fn visibility(&self) -> Visibility {
         Visibility::Public
     }

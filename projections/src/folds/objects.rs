@@ -44,6 +44,10 @@ impl Fold for Objects {
         Scope::EachCid
     }
 
+    fn verbs(&self) -> Option<&'static [&'static str]> {
+        Some(&["Create", "Update", "Delete"])
+    }
+
     fn visibility(&self) -> Visibility {
         Visibility::Public
     }
@@ -68,9 +72,8 @@ impl Fold for Objects {
         said::of_row(id, &held)?.owner().map(|said| shown(bodies, id, said)).transpose()
     }
 
-    fn public_part(&self, key: &[String], held: &Value) -> Option<Value> {
-        let all = said::of_row(key.first()?, held).ok()?;
-        all.owner()?.public.then(|| held.clone())
+    fn public_part(&self, _: &[String], held: &Value) -> Option<Value> {
+        said::is_public(held).then(|| held.clone())
     }
 
     fn shown_to(&self, _: &[String], value: &Value, reader: &Reader) -> Shown {

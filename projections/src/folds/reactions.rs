@@ -44,6 +44,10 @@ impl Fold for Reactions {
         Scope::EachCid
     }
 
+    fn verbs(&self) -> Option<&'static [&'static str]> {
+        Some(&["EmojiReact", "Like", "Undo", "Delete"])
+    }
+
     fn visibility(&self) -> Visibility {
         Visibility::Public
     }

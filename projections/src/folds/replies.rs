@@ -34,6 +34,10 @@ impl Fold for Replies {
         Scope::EachCid
     }
 
+    fn verbs(&self) -> Option<&'static [&'static str]> {
+        Some(&["Create", "Delete"])
+    }
+
     fn visibility(&self) -> Visibility {
         Visibility::Public
     }

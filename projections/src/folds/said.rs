@@ -136,6 +136,20 @@ pub(super) fn of_row(id: &str, row: &Value) -> Result<AllSaid, StateError> {
     all.map(AllSaid).ok_or_else(|| StateError::Shape { key: id.to_owned(), reason: reason() })
 }
 
+/// Whether anyone may read what the owner said last, as the row of an object tells.
+pub(super) fn is_public(row: &Value) -> bool {
+    let flags = |row: &Value| row.get(1).and_then(Value::as_u64).unwrap_or(0);
+    let flags = match row.as_array().map(Vec::as_slice) {
+        None | Some([]) => 0,
+        Some([Value::String(_), ..]) => flags(row),
+        Some(all @ [first, ..]) => {
+            let created = all.iter().map(flags).find(|flags| flags & CREATED != 0);
+            created.unwrap_or_else(|| flags(first))
+        }
+    };
+    flags & PUBLIC != 0
+}
+
 /// A place in an author's order; most are a position in the first epoch.
 fn place(order: Order) -> Value {
     match order {
@@ -176,6 +190,9 @@ mod tests {
         all.by("https://a.example/actors/b").unwrap().end(&stamp(Order::numbered(2, 1), "z"));
         assert_eq!(of_row(id, &all.to_row(id)).unwrap().0, all.0);
         assert_eq!(all.owner().unwrap().author, "https://a.example/actors/b");
+        assert!(all.owner().unwrap().public && is_public(&all.to_row(id)));
+        all.by("https://a.example/actors/b").unwrap().public = false;
+        assert!(!is_public(&all.to_row(id)) && !is_public(&json!([])));
         for odd in [json!(null), json!(["/a"]), json!([["/a", 1, 1, "x", [1]]])] {
             assert!(of_row(id, &odd).is_err(), "{odd}");
         }
