@@ -119,10 +119,14 @@ impl Following {
             |error: &dyn std::fmt::Display| Refusal::new(Problem::Internal, error.to_string());
         let (log, after, runtime) =
             (self.kernel.log().clone(), given.0, self.kernel.runtime().clone());
-        let records = {
-            // Not longer than for reading: what a follower does may need what others do.
-            let _turn = self.kernel.log().turn(after).await;
-            runtime.run(move || log.page(after, BATCH)).await.map_err(|e| internal(&e))??
+        let records = match log.newest(after, BATCH) {
+            Some(records) => records,
+            None if log.head() <= after => return Ok(false),
+            None => {
+                // Not longer than for reading: what a follower does may need what others do.
+                let _turn = self.kernel.log().turn(after).await;
+                runtime.run(move || log.page(after, BATCH)).await.map_err(|e| internal(&e))??
+            }
         };
         let Some(last) = records.last().map(|record| record.entry.global_seq) else {
             return Ok(false);
@@ -134,7 +138,8 @@ impl Following {
         }
         let write = (self.place(), Some(last.to_be_bytes().to_vec()));
         let ledgers = self.ledgers.clone();
-        let written = runtime.run(move || ledgers.apply(vec![write])).await;
+        let lane = self.kernel.log().lane();
+        let written = runtime.run_in(lane, move || ledgers.apply(vec![write])).await;
         written.map_err(|e| internal(&e))??;
         self.progress.send_replace(last);
         Ok(more)

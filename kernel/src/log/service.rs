@@ -19,7 +19,7 @@ use super::writer::{Request, Writer};
 use crate::activity::{Activity, Body};
 use crate::cid::Cid;
 use crate::rules::Rules;
-use crate::runtime::Runtime;
+use crate::runtime::{Lane, Runtime};
 use crate::state::StateView;
 
 /// Bodies that are kept decoded, about.
@@ -92,6 +92,7 @@ struct Inner {
     waited_us: Arc<AtomicU64>,
     storage: Arc<dyn Storage>,
     pages: Pages,
+    lane: Lane,
     recent: Arc<Recent>,
     /// Why the writer takes nothing any more.
     poisoned: Arc<OnceLock<String>>,
@@ -148,6 +149,7 @@ impl Log {
                 waited_us,
                 storage,
                 pages: Pages::new(),
+                lane: Lane::default(),
                 recent,
                 poisoned,
             }),
@@ -208,6 +210,11 @@ impl Log {
     /// Has those who follow the log told now of what there is: somebody waits for them.
     pub fn hurry(&self) {
         self.inner.hurry.notify_one();
+    }
+
+    /// What those do together who follow the log and are told together: short work of each.
+    pub fn lane(&self) -> &Lane {
+        &self.inner.lane
     }
 
     /// How many more appends the queue takes.
@@ -285,6 +292,12 @@ impl Log {
         }
         pages.pass();
         Ok(self.records(after, limit)?.into_iter().map(Arc::new).collect())
+    }
+
+    /// Records above a position that are still in memory; `None` where the first of them is not. Never
+    /// blocks.
+    pub fn newest(&self, after: u64, limit: usize) -> Option<Records> {
+        self.inner.recent.after(after, limit)
     }
 
     /// Waits for the turn of a follower that stands at a position to read on; at the end of the log

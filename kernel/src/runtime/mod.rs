@@ -3,13 +3,17 @@
 
 mod blocking;
 mod clock;
+mod lane;
 mod random;
 
 pub use blocking::{Blocking, InlineBlocking, TokioBlocking};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use lane::Lane;
 pub use random::{OsRandom, Random, RandomCore, SeededRandom};
 
 use std::sync::Arc;
+
+use tokio::sync::oneshot;
 
 use crate::trace::Traces;
 
@@ -43,14 +47,33 @@ impl Runtime {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, BlockingFailed> {
-        let (answer, receive) = tokio::sync::oneshot::channel();
-        let span = tracing::Span::current();
-        self.blocking.spawn(Box::new(move || {
-            // The receiver is gone only where its future was dropped; nobody wants the answer.
-            let _ = answer.send(span.in_scope(work));
-        }));
+        let (work, receive) = answered(work);
+        self.blocking.spawn(work);
         receive.await.map_err(|_| BlockingFailed)
     }
+
+    /// The same, by the thread that does what waits in a lane.
+    pub async fn run_in<T: Send + 'static>(
+        &self,
+        lane: &Lane,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, BlockingFailed> {
+        let (work, receive) = answered(work);
+        lane.take(work, self.blocking.as_ref());
+        receive.await.map_err(|_| BlockingFailed)
+    }
+}
+
+fn answered<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> (blocking::Work, oneshot::Receiver<T>) {
+    let (answer, receive) = oneshot::channel();
+    let span = tracing::Span::current();
+    let work = move || {
+        // The receiver is gone only where its future was dropped; nobody wants the answer.
+        let _ = answer.send(span.in_scope(work));
+    };
+    (Box::new(work), receive)
 }
 
 /// The blocking work panicked or the pool is gone.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fedsx_kernel::log::{Log, StoreError};
-use fedsx_kernel::runtime::Runtime;
+use fedsx_kernel::runtime::{Lane, Runtime};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
@@ -30,6 +30,14 @@ pub(super) struct Projector {
 }
 
 impl Projector {
+    /// Where it folds: with the others at the end of the log, by itself where it has far to go or runs what
+    /// others published, which may take long.
+    fn lane(&self, far: bool) -> Option<&Lane> {
+        let shared = &self.runner.shared;
+        let alone = far || shared.making().is_some() || shared.fold.definition().is_some();
+        (!alone).then(|| self.log.lane())
+    }
+
     /// Makes visible that the projection stands still, or that it goes on.
     fn noted<T>(&self, done: Result<Result<T, Halt>, Halt>) -> Result<Result<T, Halt>, Halt> {
         let why = match &done {
@@ -72,9 +80,14 @@ impl Actor for Projector {
         match message {
             Message::Wake => {
                 self.runner.shared.awake();
-                let _turn = self.log.turn(runner.at()).await;
-                let traces = self.runtime.traces.clone();
-                let advanced = self.runtime.run(move || runner.advance(&traces)).await;
+                let turn = self.log.turn(runner.at()).await;
+                let (lane, traces) = (self.lane(turn.is_some()), self.runtime.traces.clone());
+                let work = move || runner.advance(&traces);
+                let advanced = match lane {
+                    Some(lane) => self.runtime.run_in(lane, work).await,
+                    None => self.runtime.run(work).await,
+                };
+                drop(turn);
                 let more = self.noted(advanced.map_err(Halt::from))??;
                 if more {
                     // Other messages get their turn between two batches.
