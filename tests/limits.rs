@@ -368,6 +368,30 @@ fn requests_under_way_are_limited_for_each_client_and_in_all() {
     becomes("192.0.2.1", 200);
 }
 
+/// A request that is refused before its body was read does not end the connection, unless the body is
+/// long.
+#[test]
+fn who_is_refused_keeps_the_connection() {
+    let node = with(&[("requests-per-second", "1")]);
+    eventually(PATIENCE, "the share is used up", || {
+        (node.client().get("/nodeinfo/2.1").status == 429).then_some(())
+    });
+    let mut stream = connect(&node);
+    let body = vec![b'x'; 60 * 1024];
+    for _ in 0..2 {
+        let length = format!("content-length: {}", body.len());
+        begin(&mut stream, "POST", "/inbox", &["content-type: application/json", &length]);
+        stream.write_all(&body).expect("written");
+    }
+    begin(&mut stream, "GET", "/livez", &["connection: close"]);
+    let answers = rest(stream);
+    // The share may have grown by one meanwhile; what that one says is no JSON.
+    let refused = answers.matches("HTTP/1.1 429 ").count();
+    assert!(refused >= 1, "{answers}");
+    assert_eq!(refused + answers.matches("HTTP/1.1 400 ").count(), 2, "{answers}");
+    assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 1, "{answers}");
+}
+
 /// Far more clients than the instance may let wait: some are answered at once that it is behind, the
 /// others get their answers, and operators all of theirs.
 #[test]

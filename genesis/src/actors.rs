@@ -1,5 +1,7 @@
 //! What the admission state knows of actors, hosted here or elsewhere.
 
+use std::sync::Arc;
+
 use fedsx_kernel::address::NameError;
 use fedsx_kernel::keys::KeyHistory;
 use fedsx_kernel::state::{self, State, StateError, StateView, key};
@@ -51,11 +53,20 @@ pub fn actor(state: &dyn StateView, id: &str) -> Result<Option<ActorState>, Stat
     state::get_as(state, &key(&["actor", id]))
 }
 
+/// The row in which an actor is kept ([`ActorState`] as JSON), for whoever only looks at it.
+pub fn row(state: &dyn StateView, id: &str) -> Result<Option<Arc<Value>>, StateError> {
+    state.get_shared(&key(&["actor", id]))
+}
+
+/// Whether an actor was deleted, by its row.
+pub fn is_deleted(row: &Value) -> bool {
+    row.get("deleted").and_then(Value::as_bool).unwrap_or(false)
+}
+
 /// Whether an actor was deleted; `None` where it is unknown. Each append asks, so the keys are not
 /// read for it.
 pub fn deleted(state: &dyn StateView, id: &str) -> Result<Option<bool>, StateError> {
-    let held = state.get_shared(&key(&["actor", id]))?;
-    Ok(held.map(|held| held.get("deleted").and_then(Value::as_bool).unwrap_or(false)))
+    Ok(row(state, id)?.map(|held| is_deleted(&held)))
 }
 
 /// Keys of actors that were read last.
@@ -103,7 +114,7 @@ pub fn followers(state: &dyn StateView, id: &str) -> Result<Option<Option<String
 
 /// The newest document of an actor.
 pub fn document(state: &dyn StateView, id: &str) -> Result<Option<Value>, StateError> {
-    let held = state.get_shared(&key(&["actor", id]))?;
+    let held = row(state, id)?;
     Ok(held.map(|held| held.get("document").cloned().unwrap_or_default()))
 }
 

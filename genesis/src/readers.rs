@@ -45,6 +45,26 @@ pub fn is_for_anyone(activity: &Activity) -> bool {
     !is_confidential(activity) && activity.audience().into_iter().any(is_public)
 }
 
+/// Whether anyone may read the activity of a record who is shown anything of its author
+/// ([`may_read_of`]). That stays so as long as the record is there.
+pub fn is_open(record: &Record) -> bool {
+    record.entry.stream != Stream::Local && is_for_anyone(&record.activity)
+}
+
+/// Whether a reader (`None`: anyone) is shown what this author said to anyone: what a blocked or
+/// suspended actor said is shown to nobody else.
+///
+/// # Errors
+/// Where the state cannot be read.
+pub fn may_read_of(
+    base: &Base,
+    state: &dyn StateView,
+    reader: Option<&str>,
+    author: &str,
+) -> Result<bool, StateError> {
+    Ok(reader == Some(author) || !moderation::standing(base, state, author)?.is_hidden())
+}
+
 /// Whether the actor with the id `reader` (`None`: anyone) may read the activity of a record.
 ///
 /// An actor of this instance reads what came into its inbox. One elsewhere reads what names it,
@@ -63,13 +83,10 @@ pub fn may_read(
     if record.entry.stream == Stream::Local {
         return Ok(false);
     }
-    // What a blocked or suspended actor said is shown to nobody else.
-    if reader != Some(activity.actor())
-        && moderation::standing(base, state, activity.actor())?.is_hidden()
-    {
+    if !may_read_of(base, state, reader, activity.actor())? {
         return Ok(false);
     }
-    if is_for_anyone(activity) {
+    if is_open(record) {
         return Ok(true);
     }
     let Some(reader) = reader else { return Ok(false) };

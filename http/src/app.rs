@@ -1,4 +1,5 @@
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -19,7 +20,10 @@ use ipnet::IpNet;
 use tokio::sync::{Semaphore, watch};
 
 use crate::capability::Capabilities;
+use crate::dated::Dates;
+use crate::hot::Hot;
 use crate::limits::{BURST_S, Load, Rates, Tally};
+use crate::request_id::Names;
 
 /// Configuration of the server.
 #[derive(Clone, Debug)]
@@ -136,21 +140,36 @@ pub struct AppParts {
 
 /// The handlers' shared state; cheap to clone.
 #[derive(Clone)]
-pub struct App {
-    pub(crate) parts: Arc<AppParts>,
+pub struct App(Arc<Shared>);
+
+/// What all handlers share. Each request clones [`App`] some times, so that one count of references
+/// stands for all of it.
+pub struct Shared {
+    pub(crate) parts: AppParts,
     /// Whether the node was told to stop.
     pub(crate) draining: Arc<AtomicBool>,
     /// Whether everything that follows the log once stood at its end.
-    pub(crate) caught_up: Arc<AtomicBool>,
-    pub(crate) rates: Arc<Rates<IpAddr>>,
-    pub(crate) actor_rates: Arc<Rates<ActorName>>,
+    pub(crate) caught_up: AtomicBool,
+    pub(crate) rates: Rates<IpAddr>,
+    pub(crate) actor_rates: Rates<ActorName>,
     /// Signed reads, by the origin of who signed them.
-    pub(crate) peer_rates: Arc<PeerRates>,
+    pub(crate) peer_rates: PeerRates,
     pub(crate) under_way: Tally,
     pub(crate) load: Arc<Load>,
     pub(crate) body_memory: Arc<Semaphore>,
     /// One reads the whole log at a time.
     pub(crate) sweeps: Arc<Semaphore>,
+    pub(crate) names: Names,
+    pub(crate) dates: Dates,
+    pub(crate) hot: Hot,
+}
+
+impl Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 impl App {
@@ -158,22 +177,25 @@ impl App {
     pub fn new(parts: AppParts) -> Self {
         let options = &parts.options;
         let (most, target) = (options.requests_in_flight, options.queueing_delay);
-        Self {
-            rates: Arc::new(Rates::new(options.requests_per_second)),
-            actor_rates: Arc::new(Rates::new(options.actor_requests_per_second)),
-            peer_rates: Arc::new(PeerRates::new(
+        Self(Arc::new(Shared {
+            rates: Rates::new(options.requests_per_second),
+            actor_rates: Rates::new(options.actor_requests_per_second),
+            peer_rates: PeerRates::new(
                 options.peer_reads_per_second,
                 options.peer_reads_per_second.saturating_mul(BURST_S),
                 "this peer reads too often",
-            )),
+            ),
             under_way: Tally::new(options.concurrent_per_address),
             load: Arc::new(Load::new(most, target, parts.kernel.clone())),
             body_memory: Arc::new(Semaphore::new(options.body_memory_bytes)),
-            parts: Arc::new(parts),
             draining: Arc::default(),
-            caught_up: Arc::default(),
+            caught_up: AtomicBool::default(),
             sweeps: Arc::new(Semaphore::new(1)),
-        }
+            names: Names::new(parts.kernel.runtime().random.as_ref()),
+            dates: Dates::default(),
+            hot: Hot::default(),
+            parts,
+        }))
     }
 
     /// Limits the requests of one client address to this many each second, with bursts of ten

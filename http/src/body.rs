@@ -1,19 +1,18 @@
 //! Request bodies: media type, size, time, memory.
 
+use std::task::Poll;
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody as _};
-use axum::extract::{MatchedPath, Request, State};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::http::{HeaderMap, header};
-use axum::middleware::Next;
-use axum::response::Response;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::limits::refused;
+use crate::limits::Refused;
 
 /// Media types in which activities are taken.
 const TAKEN: [&str; 3] = ["application/activity+json", "application/ld+json", "application/json"];
@@ -26,6 +25,10 @@ const OF_ACTIVITIES: [&str; 4] =
     ["/activity", "/inbox", "/actors/{name}/inbox", "/actors/{name}/outbox"];
 /// The largest body of other requests, in bytes.
 const MAX_OTHER_BYTES: usize = 64 * 1024;
+/// The longest body of a refused request that is read all the same, in bytes.
+const MAX_DISCARDED_BYTES: usize = 64 * 1024;
+/// How long that may take.
+const DISCARDING: Duration = Duration::from_secs(2);
 /// So many bytes of a body must arrive in each second, on average.
 const MIN_BYTES_PER_SECOND: u64 = 1024;
 /// After this part of the time that a body may take, it must keep that pace.
@@ -87,63 +90,87 @@ async fn collect(body: Body, most: usize) -> Result<Vec<u8>, Refusal> {
     }
 }
 
-/// Reads the whole body before anything is decided, and gives the handler what it read.
+/// A body that was read, and the memory that it takes, given back when this is dropped.
+pub(crate) type Gathered = (Bytes, Option<OwnedSemaphorePermit>);
+
+/// Reads the whole body of a request before its handler decides anything.
 ///
 /// A handler that refuses without reading would make the connection close while the client still
 /// writes, who then never sees the answer; and a client that writes slowly takes no place from
 /// others meanwhile.
 pub(crate) async fn gather(
-    State(app): State<App>,
-    route: Option<MatchedPath>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if request.body().is_end_stream() {
-        return next.run(request).await;
+    app: &App,
+    route: &str,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Gathered, Refused> {
+    if body.is_end_stream() {
+        return Ok((Bytes::new(), None));
     }
-    let route = route.as_ref().map(MatchedPath::as_str).unwrap_or_default();
     let most = if OF_ACTIVITIES.contains(&route) {
         app.parts.options.max_body_bytes
     } else {
         MAX_OTHER_BYTES
     };
-    let (parts, body) = request.into_parts();
-    match read(&app, &parts.headers, body, most).await {
-        Ok((bytes, _held)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
-        Err(refusal) => {
-            let limit = if refusal.problem == Problem::Busy { "memory" } else { "body" };
-            refused(limit, refusal.into())
+    read(app, headers, body, most).await.map_err(|refusal| {
+        let limit = if refusal.problem == Problem::Busy { "memory" } else { "body" };
+        Refused::by(limit, refusal)
+    })
+}
+
+/// Reads the body of a request that is refused and drops it, where it is short: so its connection
+/// stays open for the next one. A client that waits to be asked for its body sends none.
+pub(crate) async fn discard(app: &App, headers: &HeaderMap, mut body: Incoming) {
+    let is_short = announced(headers).is_some_and(|length| length <= MAX_DISCARDED_BYTES);
+    if body.is_end_stream() || !is_short || headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let clock = &app.kernel().runtime().clock;
+    let all = async { while !body.is_end_stream() && matches!(body.frame().await, Some(Ok(_))) {} };
+    tokio::pin!(all);
+    // Nearly always it came with the head. A timer is made where it did not.
+    if futures::poll!(all.as_mut()).is_pending() {
+        tokio::select! {
+            biased;
+            () = all => {}
+            () = clock.sleep(DISCARDING) => {}
         }
     }
 }
 
+/// How long a body says that it is.
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// Reads a body within the limits on its size, its time and the memory of all bodies. The memory is
-/// taken as bytes arrive, and given back when the second value is dropped.
+/// taken as bytes arrive.
 async fn read(
     app: &App,
     headers: &HeaderMap,
-    mut body: Body,
+    mut body: Incoming,
     most: usize,
-) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Refusal> {
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|length| length.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > most) {
+) -> Result<Gathered, Refusal> {
+    if announced(headers).is_some_and(|length| length > most) {
         return Err(too_large(most));
     }
     let (began, longest) = (Instant::now(), app.parts.options.body_timeout);
     let mut bytes: Vec<u8> = Vec::new();
     let mut held: Option<OwnedSemaphorePermit> = None;
     loop {
-        let left = allowed(bytes.len(), longest).saturating_sub(began.elapsed());
-        let frame = tokio::select! {
-            biased;
-            frame = body.frame() => frame,
-            () = app.kernel().runtime().clock.sleep(left) => return Err(too_slow(longest)),
+        let frame = match futures::poll!(body.frame()) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let left = allowed(bytes.len(), longest).saturating_sub(began.elapsed());
+                tokio::select! {
+                    biased;
+                    frame = body.frame() => frame,
+                    () = app.kernel().runtime().clock.sleep(left) => return Err(too_slow(longest)),
+                }
+            }
         };
         let data = match frame {
-            None => return Ok((bytes, held)),
+            None => return Ok((bytes.into(), held)),
             Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
             Some(Err(error)) => {
                 let detail = format!("the body broke off: {error}");
@@ -162,6 +189,10 @@ async fn read(
             match &mut held {
                 Some(held) => held.merge(more),
                 None => held = Some(more),
+            }
+            // Most come in one part, which needs no copy.
+            if bytes.is_empty() && body.is_end_stream() {
+                return Ok((data, held));
             }
             bytes.extend_from_slice(&data);
         }

@@ -27,6 +27,7 @@ impl Metrics {
     /// Where the process has a recorder already.
     pub fn install() -> Result<Self, BuildError> {
         let metrics = Self(builder()?.install_recorder()?);
+        names::recorder_installed();
         names::ALL.iter().for_each(introduce);
         Ok(metrics)
     }

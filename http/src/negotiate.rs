@@ -1,7 +1,8 @@
 //! Content negotiation (RFC 9110, section 12).
 
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use serde_json::Value;
 
@@ -79,13 +80,23 @@ pub(crate) fn json(status: StatusCode, media_type: &'static str, value: &Value) 
 }
 
 /// An answer of bytes with their media type.
-pub(crate) fn bytes(status: StatusCode, media_type: &'static str, body: Vec<u8>) -> Response {
-    let mut response = (status, body).into_response();
+pub(crate) fn bytes(
+    status: StatusCode,
+    media_type: &'static str,
+    body: impl Into<Body>,
+) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     // What is served depends on who asks and how.
     headers.insert(header::VARY, HeaderValue::from_static("Accept, Authorization, Signature"));
     response
+}
+
+/// ActivityStreams as JSON that was written before.
+pub(crate) fn written(json: Bytes) -> Response {
+    bytes(StatusCode::OK, ACTIVITY_JSON, json)
 }
 
 /// ActivityStreams as JSON.

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use fedsx_delivery::signature::{ACCEPT_SIGNATURE, ACCEPT_SIGNATURE_HERE};
 use fedsx_kernel::metrics;
 use fedsx_kernel::refusal::{Problem, RETRY_AFTER, Refusal};
-use serde_json::{Map, json};
+use serde_json::{Map, Value};
 
 use crate::request_id;
 
@@ -96,21 +96,12 @@ impl IntoResponse for Rejection {
             tracing::debug!(problem = problem.slug(), detail, "a request was refused");
             detail
         };
-        let mut document = Map::new();
-        document.insert("type".into(), format!("/problems/{}", problem.slug()).into());
-        document.insert("title".into(), problem.title().into());
-        document.insert("status".into(), status.as_u16().into());
-        document.insert("detail".into(), detail.into());
-        for (name, value) in members {
-            document.insert(name.into(), value);
-        }
-        if let Some(id) = request_id::current() {
-            document.insert("requestId".into(), id.into());
-        }
-        let mut response = (status, json!(&document).to_string()).into_response();
+        let stated = members.iter().rev().find(|(name, _)| *name == RETRY_AFTER);
+        let stated = stated.and_then(|(_, value)| value.as_u64());
+        let text = document(problem, status, detail, members);
+        let mut response = (status, text).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        let stated = document.get(RETRY_AFTER).and_then(serde_json::Value::as_u64);
         let retry = self.retry_after_s.or(stated).or_else(|| {
             (status == StatusCode::SERVICE_UNAVAILABLE && problem != Problem::StorePoisoned)
                 .then_some(RETRY_S)
@@ -128,6 +119,36 @@ impl IntoResponse for Rejection {
     }
 }
 
+/// The text of a document. One without members of its own is written straight away: that is what
+/// is said most often while there is no time for it.
+fn document(
+    problem: Problem,
+    status: StatusCode,
+    detail: String,
+    members: Vec<(&'static str, Value)>,
+) -> String {
+    let id = request_id::current();
+    if members.is_empty() {
+        let (slug, title, status) = (problem.slug(), problem.title(), status.as_u16());
+        let mut text = format!("{{\"detail\":{}", Value::from(detail));
+        if let Some(id) = id {
+            text.push_str(&format!(",\"requestId\":\"{id}\""));
+        }
+        text.push_str(&format!(
+            ",\"status\":{status},\"title\":\"{title}\",\"type\":\"/problems/{slug}\"}}"
+        ));
+        return text;
+    }
+    let mut document = Map::new();
+    document.insert("type".into(), format!("/problems/{}", problem.slug()).into());
+    document.insert("title".into(), problem.title().into());
+    document.insert("status".into(), status.as_u16().into());
+    document.insert("detail".into(), detail.into());
+    document.extend(members.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    document.extend(id.map(|id| ("requestId".to_owned(), id.into())));
+    Value::Object(document).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +159,20 @@ mod tests {
         let response = Rejection::from(refusal).into_response();
         let size = axum::body::HttpBody::size_hint(response.body()).exact();
         assert!(size.is_some_and(|size| (2000..2300).contains(&size)), "{size:?}");
+    }
+
+    #[test]
+    fn what_is_written_straight_away_is_the_same_document() {
+        for problem in Problem::ALL {
+            let of = |members: Vec<(&'static str, Value)>| {
+                let detail = "a \"quote\"\n".to_owned();
+                let text = document(*problem, status(*problem), detail, members);
+                serde_json::from_str::<Map<String, Value>>(&text).unwrap_or_default()
+            };
+            let (plain, mut mapped) = (of(Vec::new()), of(vec![("more", Value::Null)]));
+            mapped.remove("more");
+            assert_eq!((plain.len(), &plain), (4, &mapped), "{}", problem.slug());
+        }
     }
 
     #[test]

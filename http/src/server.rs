@@ -6,23 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::Request;
+use axum::response::IntoResponse as _;
 use fedsx_kernel::metrics;
 use fedsx_kernel::refusal::{Problem, Refusal};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
-use tower::ServiceExt as _;
 
 use crate::app::App;
-use crate::limits::{ClientAddress, Counted, Tally, is_trusted, network_of, refused};
+use crate::front::Front;
+use crate::head_timer::HeadTimer;
+use crate::limits::{Counted, Refused, Tally, is_trusted, network_of};
 use crate::listener::{Connection, Listener};
 use crate::problem::Rejection;
-use crate::routes;
 
 /// Pause after a failed accept, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -47,7 +46,7 @@ pub enum ServerError {
 /// The server of a node.
 pub struct Server {
     app: App,
-    router: Router,
+    front: Arc<Front>,
     connections: Arc<Semaphore>,
     of_address: Tally,
     turned_away: Arc<Semaphore>,
@@ -80,10 +79,10 @@ impl NoRoom {
 impl Server {
     /// A server for these handlers' state.
     pub fn new(app: App) -> Self {
-        let router = routes::router(app.clone());
+        let front = Arc::new(Front::new(app.clone()));
         let options = &app.parts.options;
         Self {
-            router,
+            front,
             connections: Arc::new(Semaphore::new(options.connections)),
             of_address: Tally::new(options.concurrent_per_address),
             turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
@@ -156,7 +155,7 @@ impl Server {
         let of_address = match self.of_address.enter(network_of(address.ip())) {
             _ if trusted => None,
             None => return Err(NoRoom::ForAddress),
-            counted => counted,
+            Some(counted) => counted,
         };
         let open = metrics::HTTP_CONNECTIONS.raise(&[]);
         Ok(Place { _of_all: of_all, _of_address: of_address, _open: open })
@@ -166,7 +165,8 @@ impl Server {
     fn turn_away(&self, stream: Box<dyn Connection>, reason: NoRoom) {
         let Ok(permit) = self.turned_away.clone().try_acquire_owned() else { return };
         let service = service_fn(move |_: hyper::Request<Incoming>| {
-            ready(Ok::<_, Infallible>(refused("connections", reason.rejection())))
+            let refused = Refused::by("connections", reason.rejection());
+            ready(Ok::<_, Infallible>(refused.into_response()))
         });
         let clock = self.app.kernel().runtime().clock.clone();
         tokio::spawn(async move {
@@ -190,19 +190,16 @@ impl Server {
         place: Place,
         mut stop: watch::Receiver<bool>,
     ) {
-        let (router, parts) = (self.router.clone(), self.app.parts.clone());
+        let front = self.front.clone();
         let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let mut request: Request = request.map(axum::body::Body::new);
-            let trusted = &parts.options.trusted_proxies;
-            let client = ClientAddress::of(address.ip(), request.headers(), trusted);
-            request.extensions_mut().insert(client);
-            router.clone().oneshot(request)
+            let front = front.clone();
+            async move { Ok::<_, Infallible>(front.answer(address.ip(), request).await) }
         });
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.app.parts.options.response_timeout));
         let mut builder = hyper::server::conn::http1::Builder::new();
         builder
-            .timer(TokioTimer::new())
+            .timer(HeadTimer::default())
             .header_read_timeout(self.app.parts.options.header_timeout)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD_BYTES);

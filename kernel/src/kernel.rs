@@ -184,6 +184,12 @@ impl Kernel {
         crate::pipeline::inbound::receive(&self.inner, delivery).await
     }
 
+    /// Whether a delivery that came now would be taken up: beyond [`KernelOptions`]'
+    /// `deliveries_in_flight` it would not, so that it need not even be read.
+    pub fn takes_deliveries(&self) -> bool {
+        self.inner.deliveries.available_permits() > 0
+    }
+
     /// Whether an activity that was fetched from a URL is by its author and admissible; nothing is
     /// appended. The answer names what vouches for it.
     pub async fn vouch(&self, body: &[u8], url: &str) -> Result<(Activity, String), Refusal> {

@@ -6,6 +6,10 @@
 //!
 //! Recording goes to the recorder of the process. Without one, as in simulations, it does nothing.
 
+mod handles;
+
+use self::handles::Handles;
+pub use self::handles::recorder_installed;
 use crate::refusal::Problem;
 
 /// The values that a label takes.
@@ -298,6 +302,12 @@ metrics! {
 /// Values of labels, in the order in which [`Metric::labels`] has them.
 pub type LabelValues<'a> = &'a [&'a str];
 
+thread_local! {
+    static COUNTERS: Handles<metrics::Counter> = Handles::new();
+    static GAUGES: Handles<metrics::Gauge> = Handles::new();
+    static HISTOGRAMS: Handles<metrics::Histogram> = Handles::new();
+}
+
 impl Metric {
     /// What it says, as one line.
     pub fn help(&self) -> &'static str {
@@ -306,7 +316,8 @@ impl Metric {
 
     /// Adds to a counter.
     pub fn count(&self, by: u64, values: LabelValues<'_>) {
-        metrics::counter!(self.name, self.labelled(values)).increment(by);
+        let make = || metrics::counter!(self.name, self.labelled(values));
+        COUNTERS.with(|held| held.with(self.name, values, make, |counter| counter.increment(by)));
     }
 
     /// Sets a counter to what is counted elsewhere.
@@ -328,14 +339,16 @@ impl Metric {
     /// Raises a gauge until what is returned is dropped.
     #[must_use]
     pub fn raise(&self, values: LabelValues<'_>) -> Raised {
-        let gauge = metrics::gauge!(self.name, self.labelled(values));
+        let make = || metrics::gauge!(self.name, self.labelled(values));
+        let gauge = GAUGES.with(|held| held.with(self.name, values, make, metrics::Gauge::clone));
         gauge.increment(1.0);
         Raised(gauge)
     }
 
     /// Notes a value of a distribution.
     pub fn record(&self, value: f64, values: LabelValues<'_>) {
-        metrics::histogram!(self.name, self.labelled(values)).record(value);
+        let make = || metrics::histogram!(self.name, self.labelled(values));
+        HISTOGRAMS.with(|held| held.with(self.name, values, make, |held| held.record(value)));
     }
 
     fn labelled(&self, values: LabelValues<'_>) -> Vec<metrics::Label> {

@@ -33,7 +33,7 @@ mod table_state;
 
 pub use digest::{Digest, is_stale, rebuild_digest, stored_digest};
 pub use engine::{
-    Change, Changes, Info, News, Options, Projections, Rebuilding, Rebuilt, Subscription,
+    Change, Changes, Info, News, Options, Point, Projections, Rebuilding, Rebuilt, Subscription,
 };
 pub use error::{FoldError, OpenError, QueryError};
 pub use fold::{Context, Fold, Scope, Visibility};

@@ -7,6 +7,7 @@ use fedsx_kernel::state::{StateError, key, parts, prefix};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::cursors::Cursors;
 use crate::error::QueryError;
 use crate::table_state::Rows;
 
@@ -68,6 +69,14 @@ pub struct Page {
     /// Where the next page goes on; none on the last one. It tells nothing of hidden rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+impl Page {
+    /// Whether `next` means the same as long as the page does: where it goes on among rows that are
+    /// hidden, it is a name that is forgotten after a while.
+    pub fn lasts(&self) -> bool {
+        self.next.as_deref().is_none_or(|next| !Cursors::is_cursor(next))
+    }
 }
 
 /// Where a next page goes on.

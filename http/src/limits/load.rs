@@ -94,12 +94,14 @@ impl Load {
         }
     }
 
-    /// A place for a request, until it is dropped.
-    pub(crate) fn admit(self: &Arc<Self>, lane: Lane) -> Result<OwnedSemaphorePermit, Shed> {
+    /// Decides whether a request is refused before anything is done for it.
+    pub(crate) fn shed(self: &Arc<Self>, lane: Lane) -> Result<(), Shed> {
         if lane == Lane::Reserved {
-            return self.reserved.clone().try_acquire_owned().map_err(|_| Shed::Full);
+            return Ok(());
         }
-        let Ok(place) = self.places.clone().try_acquire_owned() else { return Err(Shed::Full) };
+        if self.places.available_permits() == 0 {
+            return Err(Shed::Full);
+        }
         if self.is_busy() {
             self.measure();
             let share = self.share.load(Ordering::Relaxed);
@@ -107,7 +109,16 @@ impl Load {
                 return Err(Shed::Behind { retry_after_s: patience(share) });
             }
         }
-        Ok(place)
+        Ok(())
+    }
+
+    /// A place for a request, until it is dropped.
+    pub(crate) fn admit(&self, lane: Lane) -> Result<OwnedSemaphorePermit, Shed> {
+        let places = match lane {
+            Lane::Common => &self.places,
+            Lane::Reserved => &self.reserved,
+        };
+        places.clone().try_acquire_owned().map_err(|_| Shed::Full)
     }
 
     /// Whether so much is under way that some of it may be refused.

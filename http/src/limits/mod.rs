@@ -1,8 +1,9 @@
 //! Limits that hold before a request is looked at. plans/limits.md lists all of them.
 //!
 //! In this order: the size of the request's head, the rate of its address, the rate of the actor
-//! whose token it bears; then its body is read ([`crate::body::gather`]); then it needs a place
-//! ([`admit`]). So a refused client has read its answer, and a slow one takes no place.
+//! whose token it bears ([`head`]); whether it is of the share that is refused just now ([`shed`]);
+//! then its body is read ([`crate::body::gather`]); then it needs a place ([`place`]). So a refusal
+//! costs little, and a slow client takes no place.
 
 mod address;
 mod controller;
@@ -10,11 +11,11 @@ mod load;
 mod rates;
 mod tally;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::http::{HeaderMap, Method, Uri};
 use axum::response::{IntoResponse, Response};
 use fedsx_kernel::metrics::HTTP_SHED;
 use fedsx_kernel::refusal::{Problem, Refusal};
+use tokio::sync::OwnedSemaphorePermit;
 
 pub(crate) use self::address::{ClientAddress, is_trusted, network_of};
 pub(crate) use self::load::Load;
@@ -27,78 +28,123 @@ use crate::problem::Rejection;
 
 /// The longest path and query, in bytes.
 const MAX_URI_BYTES: usize = 8 * 1024;
+/// Routes that take deliveries.
+const INBOXES: [&str; 2] = ["/actors/{name}/inbox", "/inbox"];
 /// The longest names and values of header fields together, in bytes.
 const MAX_HEADER_BYTES: usize = 32 * 1024;
 
-/// Refuses what is too large before its body, or comes too often.
-pub(crate) async fn of_head(State(app): State<App>, request: Request, next: Next) -> Response {
-    match head(&app, &request) {
-        Ok(()) => next.run(request).await,
-        Err((limit, rejection)) => refused(limit, rejection),
+/// A request that is refused by a limit.
+pub(crate) struct Refused {
+    limit: &'static str,
+    rejection: Rejection,
+}
+
+impl Refused {
+    pub(crate) fn by(limit: &'static str, rejection: impl Into<Rejection>) -> Self {
+        Self { limit, rejection: rejection.into() }
     }
 }
 
-fn head(app: &App, request: &Request) -> Result<(), (&'static str, Rejection)> {
-    let path = request.uri().path_and_query().map_or("", |path| path.as_str());
+impl IntoResponse for Refused {
+    /// Counts the refusal by the limit that it is for.
+    fn into_response(self) -> Response {
+        HTTP_SHED.count(1, &[self.limit]);
+        self.rejection.into_response()
+    }
+}
+
+/// Refuses what is too large before its body, or comes too often.
+pub(crate) fn head(
+    app: &App,
+    client: ClientAddress,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(), Refused> {
+    let path = uri.path_and_query().map_or("", |path| path.as_str());
     if path.len() > MAX_URI_BYTES {
         let detail = format!("path and query have at most {MAX_URI_BYTES} bytes");
-        return Err(("uri", Refusal::new(Problem::UriTooLong, detail).into()));
+        return Err(Refused::by("uri", Refusal::new(Problem::UriTooLong, detail)));
     }
-    let fields = request.headers().iter();
-    let bytes: usize = fields.map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if bytes > MAX_HEADER_BYTES {
         let detail = format!("header fields have at most {MAX_HEADER_BYTES} bytes together");
-        return Err(("headers", Refusal::new(Problem::HeadersTooLarge, detail).into()));
+        return Err(Refused::by("headers", Refusal::new(Problem::HeadersTooLarge, detail)));
     }
-    if matches!(request.uri().path(), "/livez" | "/readyz") {
+    if matches!(uri.path(), "/livez" | "/readyz") {
         return Ok(());
     }
     let too_often = |who: &str, seconds: u64| {
         let refusal = Refusal::new(Problem::TooManyRequests, format!("{who} asks too often"));
         Rejection::after(refusal, seconds)
     };
-    if let Some(client) = request.extensions().get::<ClientAddress>() {
-        let checked = app.rates.check(&client.network());
-        checked.map_err(|seconds| ("client-rate", too_often("this client", seconds)))?;
+    app.rates
+        .check(&client.network())
+        .map_err(|seconds| Refused::by("client-rate", too_often("this client", seconds)))?;
+    if !app.actor_rates.limits() {
+        return Ok(());
     }
-    if let Some(actor) = caller::charged(app, request.headers()) {
-        let checked = app.actor_rates.check(&actor);
-        checked.map_err(|seconds| {
-            ("actor-rate", too_often(&format!("the holder of tokens of {actor}"), seconds))
+    if let Some(actor) = caller::charged(app, headers) {
+        app.actor_rates.check(&actor).map_err(|seconds| {
+            let who = format!("the holder of tokens of {actor}");
+            Refused::by("actor-rate", too_often(&who, seconds))
         })?;
     }
     Ok(())
 }
 
-/// Gives a request a place, or refuses it at once.
-pub(crate) async fn admit(State(app): State<App>, request: Request, next: Next) -> Response {
-    let client = request.extensions().get::<ClientAddress>().copied();
-    let counted = match client.map(|client| app.under_way.enter(client.network())) {
-        Some(None) => {
-            let detail = "this client has too many requests under way";
-            let refusal = Refusal::new(Problem::TooManyRequests, detail);
-            return refused("concurrent", Rejection::after(refusal, 1));
+/// Refuses at once what is of the share that is to be refused, and everything where as much is
+/// under way as may be.
+pub(crate) fn shed(
+    app: &App,
+    client: ClientAddress,
+    path: &str,
+    route: &str,
+    method: &Method,
+) -> Result<(), Refused> {
+    let is_delivery = *method == Method::POST && INBOXES.contains(&route);
+    let refused = match app.load.shed(Lane::of(path)) {
+        Err(shed) => refused(shed),
+        Ok(()) if is_delivery && !app.kernel().takes_deliveries() => {
+            let refusal = Refusal::new(Problem::Busy, "too many deliveries are under way");
+            Refused::by("in-flight", refusal)
         }
-        counted => counted.flatten(),
+        Ok(()) => return Ok(()),
     };
-    let place = match app.load.admit(Lane::of(request.uri().path())) {
-        Ok(place) => place,
-        Err(Shed::Full) => {
-            let refusal = Refusal::new(Problem::Busy, "too many requests are under way");
-            return refused("in-flight", refusal.into());
-        }
-        Err(Shed::Behind { retry_after_s }) => {
-            let refusal = Refusal::new(Problem::Busy, "the instance is behind with its work");
-            return refused("behind", Rejection::after(refusal, retry_after_s));
-        }
-    };
-    let response = next.run(request).await;
-    drop((place, counted));
-    response
+    // It is told the limit that it can do something about.
+    if !app.under_way.has_room(client.network()) {
+        return Err(too_many_of_client());
+    }
+    Err(refused)
 }
 
-/// Counts a refusal by the limit that it is for.
-pub(crate) fn refused(limit: &'static str, rejection: Rejection) -> Response {
-    HTTP_SHED.count(1, &[limit]);
-    rejection.into_response()
+/// What a request holds while it is answered.
+pub(crate) struct Place {
+    _of_all: OwnedSemaphorePermit,
+    _of_address: Option<Counted>,
+}
+
+/// Gives a request a place, or refuses it.
+pub(crate) fn place(app: &App, client: ClientAddress, path: &str) -> Result<Place, Refused> {
+    let counted = app.under_way.enter(client.network()).ok_or_else(too_many_of_client)?;
+    let place = app.load.admit(Lane::of(path)).map_err(refused)?;
+    Ok(Place { _of_all: place, _of_address: counted })
+}
+
+fn too_many_of_client() -> Refused {
+    let refusal =
+        Refusal::new(Problem::TooManyRequests, "this client has too many requests under way");
+    Refused::by("concurrent", Rejection::after(refusal, 1))
+}
+
+fn refused(shed: Shed) -> Refused {
+    match shed {
+        Shed::Full => {
+            let refusal = Refusal::new(Problem::Busy, "too many requests are under way");
+            Refused::by("in-flight", refusal)
+        }
+        Shed::Behind { retry_after_s } => {
+            let refusal = Refusal::new(Problem::Busy, "the instance is behind with its work");
+            Refused::by("behind", Rejection::after(refusal, retry_after_s))
+        }
+    }
 }

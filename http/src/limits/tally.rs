@@ -23,15 +23,24 @@ impl Tally {
         Self { most, held: Arc::default() }
     }
 
-    /// Counts one more; none where there are as many as may be.
-    pub(crate) fn enter(&self, network: IpAddr) -> Option<Counted> {
+    /// Counts one more, where there is a limit; none where there are as many as may be.
+    pub(crate) fn enter(&self, network: IpAddr) -> Option<Option<Counted>> {
+        if self.most == 0 {
+            return Some(None);
+        }
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let count = held.entry(network).or_default();
-        if self.most > 0 && *count >= self.most {
+        if *count >= self.most {
             return None;
         }
         *count += 1;
-        Some(Counted { network, held: self.held.clone() })
+        Some(Some(Counted { network, held: self.held.clone() }))
+    }
+
+    /// Whether one more would be counted.
+    pub(crate) fn has_room(&self, network: IpAddr) -> bool {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        self.most == 0 || held.get(&network).is_none_or(|count| *count < self.most)
     }
 }
 
@@ -57,7 +66,7 @@ mod tests {
         let tally = Tally::new(2);
         let (a, b) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let (first, _second) = (tally.enter(a).unwrap(), tally.enter(a).unwrap());
-        assert!(tally.enter(a).is_none());
+        assert!(tally.enter(a).is_none() && !tally.has_room(a) && tally.has_room(b));
         assert!(tally.enter(b).is_some());
         drop(first);
         assert!(tally.enter(a).is_some());

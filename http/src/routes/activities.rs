@@ -1,5 +1,6 @@
 //! Single activities and objects, for their audience.
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::Response;
@@ -13,14 +14,11 @@ use serde_json::{Value, json};
 use super::Answer;
 use crate::app::App;
 use crate::caller::{self, Caller};
+use crate::hot::{Asked, Stamp};
 use crate::negotiate::{self, Form};
 use crate::pages;
 use crate::visibility;
-
-/// The same answer for what is not there and for what the caller may not see.
-pub(super) fn nothing() -> Refusal {
-    Refusal::new(Problem::NotFound, "there is nothing here, or nothing that you may see")
-}
+pub(super) use crate::visibility::nothing;
 
 pub(crate) async fn activity(
     State(app): State<App>,
@@ -32,6 +30,12 @@ pub(crate) async fn activity(
     let form = negotiate::choose(&headers, &[Form::Activity, Form::DagCbor])?;
     let cid: Cid = cid.parse().map_err(|_| nothing())?;
     let caller = caller::of_read(&app, &method, &uri, &headers).await?;
+    let (asked, stamp) = (Asked::Activity(cid), stamp(&app));
+    if form == Form::Activity
+        && let Some(json) = visibility::kept(&app, &caller, &asked, &stamp)?
+    {
+        return Ok(negotiate::written(json));
+    }
     let record = visible(&app, &caller, cid).await?;
     caller::not_blocked(&app, &caller, record.activity.actor())?;
     if record.activity.is_erased() {
@@ -46,7 +50,14 @@ pub(crate) async fn activity(
             .map_err(|e| Refusal::new(Problem::Internal, e.to_string()))?;
         return Ok(negotiate::bytes(StatusCode::OK, negotiate::DAG_CBOR, body.block));
     }
-    Ok(negotiate::activity(&visibility::shown(&record)))
+    let json = Bytes::from(visibility::shown(&record).to_string());
+    visibility::keep(&app, asked, stamp, &record, &json);
+    Ok(negotiate::written(json))
+}
+
+/// What the answers are made of that are about to be read.
+fn stamp(app: &App) -> Stamp {
+    Stamp::Bodies { erasures: app.kernel().log().erasures() }
 }
 
 pub(crate) async fn object(
@@ -61,6 +72,11 @@ pub(crate) async fn object(
     let url = format!("{}/objects/{id}", app.base());
     let newest =
         owned(app.kernel().log().state(), &url).map_err(Refusal::from)?.ok_or_else(nothing)?;
+    let (asked, stamp) = (Asked::Object(newest.cid), stamp(&app));
+    let as_json = form == Form::Activity && !newest.deleted;
+    if as_json && let Some(json) = visibility::kept(&app, &caller, &asked, &stamp)? {
+        return Ok(negotiate::written(json));
+    }
     let record = visible(&app, &caller, newest.cid).await?;
     caller::not_blocked(&app, &caller, record.activity.actor())?;
     let mut object = record.activity.object().cloned().unwrap_or_else(|| json!({ "id": url }));
@@ -71,10 +87,13 @@ pub(crate) async fn object(
     if let (Form::Html, Some(document), false) = (form, object.as_object(), newest.deleted) {
         return Ok(pages::object(document, record.activity.actor())?);
     }
-    if newest.deleted {
-        return Ok(show(StatusCode::GONE, form, object)?);
+    if as_json {
+        let json = Bytes::from(in_context(object).to_string());
+        visibility::keep(&app, asked, stamp, &record, &json);
+        return Ok(negotiate::written(json));
     }
-    Ok(show(StatusCode::OK, form, object)?)
+    let status = if newest.deleted { StatusCode::GONE } else { StatusCode::OK };
+    Ok(show(status, form, object)?)
 }
 
 /// The answer for what belongs to an object that was deleted.
@@ -83,17 +102,22 @@ pub(super) fn gone(record: &Record) -> Result<Response, Refusal> {
     show(StatusCode::GONE, Form::Activity, object)
 }
 
-fn show(status: StatusCode, form: Form, mut object: Value) -> Result<Response, Refusal> {
+/// An object with what its members mean.
+fn in_context(mut object: Value) -> Value {
+    let contexts = object_contexts(&object);
+    if let Some(members) = object.as_object_mut() {
+        members.insert("@context".into(), contexts);
+    }
+    object
+}
+
+fn show(status: StatusCode, form: Form, object: Value) -> Result<Response, Refusal> {
     if form == Form::DagCbor {
         let block = fedsx_kernel::canonical::to_dag_cbor(&object)
             .map_err(|e| Refusal::new(Problem::Internal, e.to_string()))?;
         return Ok(negotiate::bytes(status, negotiate::DAG_CBOR, block));
     }
-    let contexts = object_contexts(&object);
-    if let Some(members) = object.as_object_mut() {
-        members.insert("@context".into(), contexts);
-    }
-    Ok(negotiate::json(status, negotiate::ACTIVITY_JSON, &object))
+    Ok(negotiate::json(status, negotiate::ACTIVITY_JSON, &in_context(object)))
 }
 
 pub(super) async fn visible(app: &App, caller: &Caller, cid: Cid) -> Result<Record, Refusal> {

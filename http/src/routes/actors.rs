@@ -1,8 +1,11 @@
 //! Actors: the document, followers and following, the key history.
 
+use std::sync::Arc;
+
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, Uri};
-use fedsx_genesis::actors::{self, ActorState};
+use fedsx_genesis::actors;
 use fedsx_genesis::fold::GRAPH;
 use fedsx_genesis::graph::Graph;
 use fedsx_genesis::moderation::{self, Hidden};
@@ -17,6 +20,7 @@ use super::{Answer, first, parameter, parameters};
 use crate::app::App;
 use crate::caller::{self, Caller};
 use crate::collection::{self, MAX_PAGE};
+use crate::hot::{Asked, Stamp};
 use crate::negotiate::{self, Form};
 use crate::pages;
 
@@ -25,8 +29,8 @@ pub(crate) fn name(text: &str) -> Result<ActorName, Refusal> {
     text.parse().map_err(|_| Refusal::new(Problem::UnknownActor, "there is no such actor"))
 }
 
-/// The state of an actor that lives here and is not suspended.
-pub(crate) fn hosted(app: &App, name: &ActorName) -> Result<ActorState, Refusal> {
+/// The row of an actor that lives here and is not suspended.
+pub(crate) fn hosted(app: &App, name: &ActorName) -> Result<Arc<Value>, Refusal> {
     let actor = resident(app, name)?;
     if is_suspended(app, name)? {
         return Err(Refusal::new(Problem::ActorSuspended, format!("{name} is suspended")));
@@ -39,7 +43,7 @@ pub(crate) fn hosted_for(
     app: &App,
     name: &ActorName,
     caller: &Caller,
-) -> Result<ActorState, Refusal> {
+) -> Result<Arc<Value>, Refusal> {
     match authorize(caller.grant(), Request::Read(name)) {
         Ok(()) => resident(app, name),
         Err(_) => hosted(app, name),
@@ -50,12 +54,12 @@ fn is_suspended(app: &App, name: &ActorName) -> Result<bool, Refusal> {
     Ok(moderation::is_suspended(app.kernel().log().state(), &app.base().actor(name))?)
 }
 
-/// The state of an actor that lives here, suspended or not.
-pub(crate) fn resident(app: &App, name: &ActorName) -> Result<ActorState, Refusal> {
+/// The row of an actor that lives here, suspended or not.
+pub(crate) fn resident(app: &App, name: &ActorName) -> Result<Arc<Value>, Refusal> {
     let state = app.kernel().log().state();
-    match actors::actor(state, &app.base().actor(name))? {
+    match actors::row(state, &app.base().actor(name))? {
         None => Err(Refusal::new(Problem::UnknownActor, format!("there is no {name}"))),
-        Some(actor) if actor.deleted => {
+        Some(actor) if actors::is_deleted(&actor) => {
             Err(Refusal::new(Problem::ActorGone, format!("{name} was deleted"))
                 .with("tombstone", json!({ "type": "Tombstone", "id": app.base().actor(name) })))
         }
@@ -87,8 +91,13 @@ pub(crate) async fn document(
     let form = negotiate::choose(&headers, &[Form::Activity, Form::Html])?;
     let name = name(&text)?;
     let actor = resident(&app, &name)?;
-    let mut document = actor.document;
     let suspended = is_suspended(&app, &name)?;
+    let is_open = !suspended && !app.parts.options.authorized_fetch && form == Form::Activity;
+    let (asked, stamp) = (Asked::Actor(name.clone()), Stamp::Row(actor.clone()));
+    if is_open && let Some(kept) = app.hot.get(&asked, &stamp) {
+        return Ok(negotiate::written(kept.json));
+    }
+    let mut document = actor.get("document").cloned().unwrap_or_default();
     if suspended && let Some(members) = document.as_object_mut() {
         // Its signatures can still be checked; what it says of itself is not shown.
         members.retain(|member, _| OPEN.contains(&member.as_str()));
@@ -115,7 +124,11 @@ pub(crate) async fn document(
     if let Some(members) = document.as_object_mut() {
         members.insert("@context".into(), contexts);
     }
-    Ok(negotiate::activity(&document))
+    let json = Bytes::from(document.to_string());
+    if is_open {
+        app.hot.keep(asked, stamp, None, json.clone());
+    }
+    Ok(negotiate::written(json))
 }
 
 pub(crate) async fn keys(State(app): State<App>, Path(text): Path<String>) -> Answer {

@@ -27,17 +27,12 @@ mod triggers;
 mod types;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
-use fedsx_kernel::metrics::{self, Timer};
+use axum::response::Response;
 use fedsx_kernel::refusal::{Problem, Refusal};
-use tower_http::catch_panic::CatchPanicLayer;
 
 use self::table::table;
 use crate::app::App;
 use crate::problem::Rejection;
-use crate::{body, dated, limits, request_id};
 
 /// What a handler gives.
 pub(crate) type Answer = Result<Response, Rejection>;
@@ -114,19 +109,9 @@ table! {
     "/metrics" => get(health::metrics);
 }
 
-/// All routes with their layers.
+/// All routes; what holds for each request is [`crate::front`]'s.
 pub(crate) fn router(app: App) -> Router {
-    bare()
-        .fallback(nothing_here)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(app.clone(), limits::admit))
-        .layer(middleware::from_fn_with_state(app.clone(), body::gather))
-        .layer(middleware::from_fn_with_state(app.clone(), limits::of_head))
-        .layer(middleware::from_fn(measure))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(app.clone(), dated::date))
-        .layer(middleware::from_fn_with_state(app.clone(), request_id::name))
-        .with_state(app)
+    bare().fallback(nothing_here).method_not_allowed_fallback(wrong_method).with_state(app)
 }
 
 async fn nothing_here() -> Answer {
@@ -135,25 +120,6 @@ async fn nothing_here() -> Answer {
 
 async fn wrong_method() -> Answer {
     Err(Refusal::new(Problem::MethodNotAllowed, "see the Allow header").into())
-}
-
-#[allow(clippy::needless_pass_by_value)]
-fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
-    Rejection::from(Refusal::new(Problem::Internal, "a handler panicked")).into_response()
-}
-
-async fn measure(path: Option<MatchedPath>, request: Request, next: Next) -> Response {
-    let route = path.map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
-    let method = crate::metrics::method(request.method());
-    let _in_flight = metrics::HTTP_IN_FLIGHT.raise(&[]);
-    let timer = Timer::start();
-    let response = next.run(request).await;
-    let status = response.status();
-    metrics::HTTP_REQUESTS.count(1, &[&route, method, status.as_str()]);
-    metrics::HTTP_SECONDS.record(timer.seconds(), &[&route]);
-    // The pattern, since an address may say whose business this is.
-    tracing::debug!(method, route, status = status.as_u16(), "answered");
-    response
 }
 
 /// A parameter of a query that must be of some form.

@@ -1,5 +1,6 @@
 //! What an actor published (ActivityPub, section 5.1), filtered by what the caller may see.
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, Uri};
 use fedsx_kernel::log::{Record, Stream};
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use super::{Answer, first, parameter, parameters};
 use crate::app::App;
 use crate::collection::{self, MAX_PAGE, PAGE};
+use crate::hot::{Asked, Stamp};
 use crate::{caller, negotiate, visibility};
 
 /// Which part of an outbox is asked for.
@@ -38,6 +40,16 @@ pub(crate) async fn read(
     // All positions count, whoever reads: by that followers elsewhere tell that something is missing,
     // the checkpoint of the Merkle log says the same, and pages name what they withhold.
     let total = app.kernel().log().store().stream_len(&stream).map_err(Refusal::from)?;
+    let reader = caller.reads_as(&app);
+    // Whose words these are was looked at above; who asks for nobody in particular sees the same.
+    let asked = match (&reader, uri.query()) {
+        (None, Some(query)) => Some(Asked::Outbox(name.clone(), query.to_owned())),
+        _ => None,
+    };
+    let stamp = Stamp::Outbox { erasures: app.kernel().log().erasures(), total };
+    if let Some(kept) = asked.as_ref().and_then(|asked| app.hot.get(asked, &stamp)) {
+        return Ok(negotiate::written(kept.json));
+    }
     let limit = parameter::<usize>("limit", first(&query, "limit"))?;
     let Some(window) = window(&app, &name, &query, limit.is_some(), total).await? else {
         let mut collection = collection::collection(&id, total);
@@ -57,7 +69,6 @@ pub(crate) async fn read(
         }
     };
     let count = usize::try_from(to.saturating_sub(from)).unwrap_or(MAX_PAGE);
-    let reader = caller.reads_as(&app);
     let (mut items, withheld) = app
         .read(move |app| {
             let records = app.kernel().log().stream(&stream, from, count)?;
@@ -86,7 +97,11 @@ pub(crate) async fn read(
         more.push(("withheld", json!(withheld)));
     }
     let page = collection::page(&id, uri.query().unwrap_or_default(), items, more);
-    Ok(negotiate::activity(&page))
+    let json = Bytes::from(page.to_string());
+    if let Some(asked) = asked {
+        app.hot.keep(asked, stamp, None, json.clone());
+    }
+    Ok(negotiate::written(json))
 }
 
 async fn window(

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use fedsx_delivery::Schemes;
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use super::{Answer, first, parameter, parameters};
 use crate::app::App;
 use crate::caller::{self, Caller};
+use crate::hot::{Asked, Stamp};
 use crate::negotiate;
 
 /// Wait for `min_seq` where the client names none, in milliseconds.
@@ -64,6 +66,15 @@ pub(crate) async fn query(
     defined(&app, &name, &query).await?;
     let key = key(&app, &name, &caller, &query)?;
     wait(&app, &name, &query).await?;
+    let reader = reader(&app, &caller);
+    let is_open = reader == Reader::Anyone && first(&query, "at").is_none();
+    let asked = Asked::Projection(name.clone(), uri.query().unwrap_or_default().to_owned());
+    let head = app.kernel().log().head();
+    let point = app.parts.projections.point(&name).map_err(Refusal::from)?;
+    let stamp = Stamp::Log { head, point };
+    if is_open && let Some(kept) = app.hot.get(&asked, &stamp) {
+        return Ok(negotiate::bytes(StatusCode::OK, "application/json", kept.json));
+    }
     let at = parameter::<u64>("at", first(&query, "at"))?;
     let wanted = Query {
         key_prefix: (!key.is_empty()).then_some(key),
@@ -77,7 +88,6 @@ pub(crate) async fn query(
             }
         },
     };
-    let reader = reader(&app, &caller);
     let page = app
         .read(move |app| {
             let projections = &app.parts.projections;
@@ -87,9 +97,13 @@ pub(crate) async fn query(
             })
         })
         .await?;
-    let page =
-        serde_json::to_value(page).map_err(|e| Refusal::new(Problem::Internal, e.to_string()))?;
-    Ok(negotiate::json(StatusCode::OK, "application/json", &page))
+    let json =
+        serde_json::to_vec(&page).map_err(|e| Refusal::new(Problem::Internal, e.to_string()))?;
+    let json = Bytes::from(json);
+    if is_open && page.lasts() {
+        app.hot.keep(asked, stamp, None, json.clone());
+    }
+    Ok(negotiate::bytes(StatusCode::OK, "application/json", json))
 }
 
 /// The keys that are asked for; of a private projection those of the caller.

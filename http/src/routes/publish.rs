@@ -11,7 +11,7 @@ use fedsx_kernel::address::origin_of;
 use fedsx_kernel::kernel::KeySource as _;
 use fedsx_kernel::log::Once;
 use fedsx_kernel::refusal::{Problem, Refusal};
-use fedsx_kernel::tokens::{Request, authorize, no_token};
+use fedsx_kernel::tokens::{Grant, Request, authorize, no_token};
 use fedsx_kernel::{ActorName, Publish, Published, json};
 use serde_json::{Map, Value};
 
@@ -30,8 +30,8 @@ pub(crate) async fn activity(State(app): State<App>, headers: HeaderMap, body: B
         grant.as_ref(),
         grant.as_ref().map_or(Request::Define, |g| Request::Publish(&g.actor)),
     )?;
-    let actor = grant.as_ref().map(|grant| grant.actor.clone());
-    publish(&app, actor, &headers, body).await
+    let actor = grant.as_ref().map(|grant| grant.actor.clone()).ok_or_else(no_token)?;
+    publish(&app, actor, grant.as_ref(), &headers, body).await
 }
 
 pub(crate) async fn outbox(
@@ -41,17 +41,22 @@ pub(crate) async fn outbox(
     body: Body,
 ) -> Answer {
     let name = super::actors::name(&name)?;
-    authorize(caller::token(&app, &headers)?.as_ref(), Request::Publish(&name))?;
-    publish(&app, Some(name), &headers, body).await
+    let grant = caller::token(&app, &headers)?;
+    authorize(grant.as_ref(), Request::Publish(&name))?;
+    publish(&app, name, grant.as_ref(), &headers, body).await
 }
 
-async fn publish(app: &App, actor: Option<ActorName>, headers: &HeaderMap, body: Body) -> Answer {
-    let actor = actor.ok_or_else(no_token)?;
+async fn publish(
+    app: &App,
+    actor: ActorName,
+    grant: Option<&Grant>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Answer {
     let bytes = body::activity(app, headers, body).await?;
     let request = parse(&bytes)?;
     // What a request changes is known only when it is prepared; the rules refuse it there.
-    let grant = caller::token(app, headers)?;
-    let defines = authorize(grant.as_ref(), Request::Define).is_ok();
+    let defines = authorize(grant, Request::Define).is_ok();
     let once = once(app, headers, &actor, &bytes)?;
     // What a narrowed token still allows depends on what is said.
     let spent = match caller::capability(app, headers)? {

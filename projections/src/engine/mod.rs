@@ -13,6 +13,7 @@ mod stream;
 
 pub use handle::Projections;
 pub use info::{Info, Options, Rebuilding};
+pub use reading::Point;
 pub use shared::Rebuilt;
 pub use stream::{Change, Changes, News, Subscription};
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use fedsx_kernel::Cid;
 use fedsx_kernel::state::{StateView, key};
 use serde_json::Value;
 
 use super::handle::Projections;
-use super::shared::{LiveView, Shared};
+use super::shared::{LiveView, Served, Shared};
 use crate::cursors::Cursors;
 use crate::error::QueryError;
 use crate::query::{self, Item, Next, Page, Query};
@@ -18,7 +19,23 @@ use crate::table_state::Rows;
 /// How often a page is read anew when a rebuild ends while it is read.
 const TRIES: usize = 3;
 
+/// How a projection stands: with the head of the log, all that what it shows anyone depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    served: Served,
+    definition: Option<Cid>,
+}
+
 impl Projections {
+    /// How a projection stands now.
+    ///
+    /// # Errors
+    /// [`QueryError::Unknown`].
+    pub fn point(&self, name: &str) -> Result<Point, QueryError> {
+        let shared = self.shared(name)?;
+        Ok(Point { served: shared.served(), definition: shared.fold.definition().copied() })
+    }
+
     /// The served state, for typed reads by code that checks itself who is shown what. Reading
     /// blocks.
     ///
