@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use fedsx_delivery::announced::Announced;
-use fedsx_delivery::client::{Client, ClientOptions, Dial, Gate};
+use fedsx_delivery::client::{Client, ClientOptions, Dial};
 use fedsx_delivery::discovery::{Discovery, DiscoveryOptions, DiscoveryParts};
 use fedsx_delivery::moves::MoveChecks;
+use fedsx_delivery::standings::Standings;
 use fedsx_delivery::{Delivery, service};
 use fedsx_genesis::bundle::Verified;
 use fedsx_genesis::erasure::{self, Eraser, Wishes};
@@ -40,24 +41,6 @@ const QUIESCE: Duration = Duration::from_secs(10);
 const TOKEN_KEY: &str = "fedsx 2026-11 token look-up";
 /// What the key that signs capability tokens is derived for.
 const CAPABILITY_KEY: &str = "fedsx 2026-11 capability root";
-
-/// Lets no request out to whom this instance has nothing to do with.
-struct Moderated {
-    log: Log,
-    rules: Arc<dyn Rules>,
-}
-
-impl std::fmt::Debug for Moderated {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Moderated")
-    }
-}
-
-impl Gate for Moderated {
-    fn pass(&self, url: &str) -> Result<(), String> {
-        self.rules.sender(self.log.state(), url, None).map_err(|refusal| refusal.detail)
-    }
-}
 
 /// Configuration of a node.
 pub struct NodeOptions {
@@ -184,9 +167,9 @@ impl Node {
         let capabilities = Capabilities::load(storage.ledgers(), &root, runtime.clone())?;
         log.sync().await?;
         let ring = KeyRing::new(Vault::new(master_key), storage.ledgers()).with_maker(key_maker);
-        let gate = Moderated { log: log.clone(), rules: rules.clone() };
+        let standings = Standings::new(base.clone(), log.clone());
         let client = Client::new(options.client, dial, runtime.clock.clone());
-        let client = client.with_gate(Arc::new(gate));
+        let client = client.with_gate(Arc::new(standings.clone()));
         let discovery = Discovery::new(
             DiscoveryParts {
                 client: client.clone(),
@@ -231,6 +214,7 @@ impl Node {
                 ledgers: storage.ledgers(),
                 discovery: discovery.clone(),
                 client,
+                standings,
                 supervisor: supervisor.clone(),
             },
             options.delivery,

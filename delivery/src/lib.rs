@@ -21,6 +21,7 @@ pub mod moves;
 mod peer;
 pub mod service;
 pub mod signature;
+pub mod standings;
 pub mod synchronization;
 pub mod webfinger;
 

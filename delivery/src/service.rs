@@ -22,6 +22,7 @@ use crate::gaps::Healers;
 use crate::index::{self, Index};
 use crate::ledger::{Attempt, Ledger, Schemes, Signing, StatusKind};
 use crate::peer::{Context, Peers};
+use crate::standings::Standings;
 use crate::synchronization::{Statement, Synchronizer};
 
 pub use census::Census;
@@ -139,6 +140,8 @@ pub struct Parts {
     pub discovery: Discovery,
     /// The way out.
     pub client: Client,
+    /// How this instance stands to others.
+    pub standings: Standings,
     /// The node's supervisor.
     pub supervisor: ActorRef<SupervisorMessage>,
 }
@@ -256,13 +259,14 @@ impl Delivery {
     /// # Errors
     /// Where the ledger cannot be read or the index does not start.
     pub async fn open(parts: Parts, options: Options) -> Result<Self, DeliveryError> {
-        let Parts { kernel, ledgers, discovery, client, supervisor } = parts;
+        let Parts { kernel, ledgers, discovery, client, standings, supervisor } = parts;
         let (ledger, options) = (Ledger::new(ledgers), Arc::new(options));
         let peers = Peers::new(Context::new(
             kernel.clone(),
             ledger.clone(),
             discovery.clone(),
             client.clone(),
+            standings,
             supervisor.clone(),
             options.clone(),
         ));

@@ -32,6 +32,7 @@ use serde_json::{Map, Value, json};
 use crate::client::{BoxedStream, Client, ClientOptions, Dial};
 use crate::discovery::{Discovery, DiscoveryOptions, DiscoveryParts};
 use crate::service::{Delivery, Options, Parts};
+use crate::standings::Standings;
 
 pub(crate) const BASE: &str = "http://here.example";
 pub(crate) const ALICE: &str = "http://here.example/actors/alice";
@@ -329,6 +330,7 @@ impl Node {
         };
         let discovery = Discovery::new(parts, DiscoveryOptions::default());
         let supervisor = Supervisor::start(runtime.clock.clone()).await.unwrap();
+        let standings = Standings::new(kernel_options.base.clone(), log.clone());
         let kernel = Kernel::new(KernelParts {
             options: kernel_options,
             log,
@@ -344,6 +346,7 @@ impl Node {
             ledgers: storage.ledgers(),
             discovery: discovery.clone(),
             client: client.clone(),
+            standings,
             supervisor,
         };
         let delivery = Delivery::open(parts, options).await.unwrap();

@@ -118,6 +118,19 @@ pub fn document(state: &dyn StateView, id: &str) -> Result<Option<Value>, StateE
     Ok(held.map(|held| held.get("document").cloned().unwrap_or_default()))
 }
 
+/// What something reads of the newest document of an actor, without a copy of the document.
+///
+/// # Errors
+/// Where the state cannot be read.
+pub fn of_document<T>(
+    state: &dyn StateView,
+    id: &str,
+    read: impl FnOnce(&Value) -> T,
+) -> Result<Option<T>, StateError> {
+    let held = state.get_shared(&key(&["actor", id]))?;
+    Ok(held.map(|held| read(held.get("document").unwrap_or(&Value::Null))))
+}
+
 /// Actors that live at a base, in the order of their names: up to `limit` after the name `after`.
 ///
 /// # Errors

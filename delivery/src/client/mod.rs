@@ -12,29 +12,32 @@ mod error;
 mod gate;
 mod message;
 mod options;
+mod pool;
 mod target;
 mod tls;
 
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use fedsx_kernel::metrics::{self, Timer};
 use fedsx_kernel::runtime::Clock;
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Bytes, Incoming};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::client::conn::http1::Builder;
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HOST, HeaderMap, HeaderValue, LOCATION, USER_AGENT,
 };
+use hyper::http::response::Parts;
 use hyper::{Method, StatusCode};
-use hyper_util::client::legacy::Client as Pool;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use quick_cache::sync::Cache;
 use tokio::time::timeout;
 
 use connect::Connector;
-use target::{Target, shorten};
+use pool::{Answer, Pool};
+use target::shorten;
 use tls::Tls;
 
 pub use address::is_public;
@@ -45,22 +48,28 @@ pub use error::{ClientError, ConnectFailure, FailureClass, SignError};
 pub use gate::{Gate, Open};
 pub use message::{Request, Response, SignRequest};
 pub use options::ClientOptions;
+pub(crate) use target::Target;
 
-/// Kept connections are given up before the 5 s after which common servers close them, so that
-/// a request seldom meets a connection that is just being closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// How many idle connections to one host are kept.
-const MAX_IDLE_PER_HOST: usize = 8;
 /// The HTTP library does not work with a smaller buffer, in bytes.
 const MIN_BUFFER_BYTES: usize = 8192;
+/// Addresses whose parts are kept: whoever was posted to once is posted to again.
+const KEPT_TARGETS: usize = 4096;
 
 /// Sends requests. Clones are cheap and share connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
     options: Arc<ClientOptions>,
     user_agent: HeaderValue,
     gate: Arc<dyn Gate>,
-    pool: Pool<Connector, Full<Bytes>>,
+    pool: Pool,
+    /// Where was posted to, by what was asked for.
+    targets: Arc<Cache<String, Arc<Target>>>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -72,15 +81,14 @@ impl Client {
     fn assemble(options: ClientOptions, dial: Arc<dyn Dial>, tls: Tls) -> Self {
         let connector =
             Connector { dial, tls: Arc::new(tls), connect_timeout: options.connect_timeout };
-        let pool = Pool::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
-            .http1_max_headers(options.max_headers)
-            .http1_max_buf_size(options.max_header_bytes.max(MIN_BUFFER_BYTES))
-            .build(connector);
+        let mut builder = Builder::new();
+        builder
+            .max_headers(options.max_headers)
+            .max_buf_size(options.max_header_bytes.max(MIN_BUFFER_BYTES));
+        let pool = Pool::new(connector, builder);
         let user_agent = options.user_agent_value();
-        Self { options: Arc::new(options), user_agent, gate: Arc::new(Open), pool }
+        let targets = Arc::new(Cache::new(KEPT_TARGETS));
+        Self { options: Arc::new(options), user_agent, gate: Arc::new(Open), pool, targets }
     }
 
     /// The same client (and connections) that asks before every request whether it may be made.
@@ -115,16 +123,26 @@ impl Client {
 
     async fn send_once(&self, request: Request) -> Result<Response, ClientError> {
         let Request { method, url, mut headers, body } = request;
-        let target = Target::parse(&url, self.options.allow_http)?;
+        let target = self.target(&url)?;
         self.complete(&mut headers, &target);
         let mut status = None;
         let outcome = timeout(self.options.request_timeout, async {
             let answer = self.exchange(&target, method, headers, body).await?;
-            status = Some(answer.status());
+            status = Some(answer.head.status);
             self.read(answer, &target).await
         })
         .await;
         outcome.unwrap_or_else(|_| Err(self.too_slow(status)))
+    }
+
+    /// What a URL comes to in a request that is sent to it.
+    pub(crate) fn target(&self, url: &str) -> Result<Arc<Target>, ClientError> {
+        if let Some(target) = self.targets.get(url) {
+            return Ok(target);
+        }
+        let target = Arc::new(Target::parse(url, self.options.allow_http)?);
+        self.targets.insert(url.to_owned(), target.clone());
+        Ok(target)
     }
 
     /// Fetches a URL and reads the answer, whatever its status; follows redirects.
@@ -170,11 +188,12 @@ impl Client {
                 }
                 outcome => outcome?,
             };
-            *status = Some(answer.status());
-            let Some(location) = redirect_of(&answer)? else {
-                check_encoding(&answer)?;
+            *status = Some(answer.head.status);
+            let Some(location) = redirect_of(&answer.head)? else {
+                check_encoding(&answer.head)?;
                 return self.read(answer, &target).await;
             };
+            answer.finish().await;
             if redirects >= self.options.max_redirects {
                 let limit = self.options.max_redirects;
                 return Err(ClientError::TooManyRedirects { limit, url: shorten(&location) });
@@ -198,7 +217,7 @@ impl Client {
         target: &Target,
         accept: &HeaderValue,
         sign: Option<&dyn SignRequest>,
-    ) -> Result<hyper::Response<Incoming>, ClientError> {
+    ) -> Result<Answer, ClientError> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, accept.clone());
         self.complete(&mut headers, target);
@@ -223,7 +242,7 @@ impl Client {
         method: Method,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<hyper::Response<Incoming>, ClientError> {
+    ) -> Result<Answer, ClientError> {
         if let Err(reason) = self.gate.pass(target.url.as_str()) {
             let host = target.url.host_str().unwrap_or_default().to_owned();
             return Err(ClientError::Blocked { host, reason });
@@ -231,31 +250,25 @@ impl Client {
         budget::charge()?;
         let mut request = hyper::Request::new(Full::new(body));
         *request.method_mut() = method;
-        *request.uri_mut() = target.uri.clone();
+        *request.uri_mut() = target.line.clone();
         *request.headers_mut() = headers;
-        let answer = self.pool.request(request).await;
-        let answer = answer.map_err(|error| ClientError::from_exchange(&error, None))?;
+        let answer = self.pool.request(&target.peer, request).await?;
         // The buffer of the HTTP library is only a rough limit.
-        if header_bytes(answer.headers()) > self.options.max_header_bytes {
+        if header_bytes(&answer.head.headers) > self.options.max_header_bytes {
             return Err(ClientError::HeadersTooLarge);
         }
         Ok(answer)
     }
 
-    async fn read(
-        &self,
-        answer: hyper::Response<Incoming>,
-        target: &Target,
-    ) -> Result<Response, ClientError> {
-        let (head, mut incoming) = answer.into_parts();
-        let status = head.status;
+    async fn read(&self, mut answer: Answer, target: &Target) -> Result<Response, ClientError> {
+        let status = answer.head.status;
         let limit = self.options.max_body_bytes;
-        let announced = usize::try_from(incoming.size_hint().lower()).unwrap_or(usize::MAX);
+        let announced = usize::try_from(answer.least_bytes()).unwrap_or(usize::MAX);
         if announced > limit {
             return Err(ClientError::BodyTooLarge { limit, status });
         }
         let mut body = Vec::with_capacity(announced);
-        while let Some(frame) = incoming.frame().await {
+        while let Some(frame) = answer.frame().await {
             let frame = frame.map_err(|error| ClientError::from_exchange(&error, Some(status)))?;
             let Some(data) = frame.data_ref() else { continue };
             if data.len() > limit.saturating_sub(body.len()) {
@@ -265,7 +278,7 @@ impl Client {
         }
         Ok(Response {
             status,
-            headers: head.headers,
+            headers: answer.finish().await.headers,
             body: body.into(),
             final_url: target.url.to_string(),
         })
@@ -309,11 +322,11 @@ fn header_bytes(headers: &HeaderMap) -> usize {
 }
 
 /// Where an answer redirects to; `None` where it does not.
-fn redirect_of(answer: &hyper::Response<Incoming>) -> Result<Option<String>, ClientError> {
-    if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+fn redirect_of(answer: &Parts) -> Result<Option<String>, ClientError> {
+    if !matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
-    let Some(location) = answer.headers().get(LOCATION) else { return Ok(None) };
+    let Some(location) = answer.headers.get(LOCATION) else { return Ok(None) };
     match std::str::from_utf8(location.as_bytes()) {
         Ok(location) => Ok(Some(location.to_owned())),
         Err(_) => Err(ClientError::RedirectRefused {
@@ -324,13 +337,13 @@ fn redirect_of(answer: &hyper::Response<Incoming>) -> Result<Option<String>, Cli
 }
 
 /// Refuses a document in an encoding that was not asked for and that we do not undo.
-fn check_encoding(answer: &hyper::Response<Incoming>) -> Result<(), ClientError> {
+fn check_encoding(answer: &Parts) -> Result<(), ClientError> {
     let plain = answer
-        .headers()
+        .headers
         .get_all(CONTENT_ENCODING)
         .iter()
         .all(|value| value.is_empty() || value.as_bytes().eq_ignore_ascii_case(b"identity"));
-    if plain || !answer.status().is_success() {
+    if plain || !answer.status.is_success() {
         Ok(())
     } else {
         Err(ClientError::Protocol("it is compressed, though identity was asked for".to_owned()))

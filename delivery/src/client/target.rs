@@ -3,22 +3,28 @@
 use fedsx_kernel::address::MAX_URL_BYTES;
 use hyper::Uri;
 use hyper::header::HeaderValue;
+use hyper::http::uri::PathAndQuery;
 use url::Url;
 
 use super::error::ClientError;
+use super::pool::Host;
 
 /// How much of a refused URL an error repeats, in characters.
 const SHOWN_CHARS: usize = 200;
 
 /// A URL that passed the checks, in the forms that a request needs.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// The URL without its fragment, which is never sent.
     pub(super) url: Url,
     /// The same for the HTTP library.
-    pub(super) uri: Uri,
+    pub(crate) uri: Uri,
     /// The value of the Host field: the authority, without the scheme's default port.
-    pub(super) host: HeaderValue,
+    pub(crate) host: HeaderValue,
+    /// Whom connections lead to.
+    pub(super) peer: Host,
+    /// Path and query, as a request line has them.
+    pub(super) line: Uri,
 }
 
 impl Target {
@@ -73,7 +79,13 @@ impl Target {
             .map_err(|_| invalid(url.as_str(), "its host is not valid"))?;
         let uri = Uri::try_from(url.as_str())
             .map_err(|_| invalid(url.as_str(), "it is not valid in a request"))?;
-        Ok(Self { url, uri, host })
+        let (Some(scheme), Some(authority)) = (uri.scheme().cloned(), uri.authority().cloned())
+        else {
+            return Err(invalid(url.as_str(), "it is not valid in a request"));
+        };
+        let path = uri.path_and_query().cloned();
+        let line = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+        Ok(Self { url, uri, host, peer: Host { scheme, authority }, line })
     }
 }
 

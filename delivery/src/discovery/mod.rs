@@ -8,6 +8,7 @@ mod document;
 pub(crate) mod fetch;
 mod flights;
 mod history;
+mod lanes;
 mod lifetime;
 mod memory;
 mod sign;
@@ -131,7 +132,7 @@ impl Discovery {
             failed: Memory::new(options.cached, options.negative_ttl, clock()),
             accounts: Memory::new(options.cached, options.account_ttl, clock()),
             unresolved: Memory::new(options.cached, options.negative_ttl, clock()),
-            secrets: sign::Secrets::new(parts.runtime.clock.clone()),
+            secrets: sign::Secrets::new(&parts.runtime),
             options,
             parts,
         };
@@ -262,12 +263,17 @@ impl Discovery {
         self.inner.secrets.signer(&self.inner.parts, actor)
     }
 
-    /// The document of an actor elsewhere while it is current; `None` where it would be fetched. Blocks.
-    pub(crate) fn current(&self, id: &str) -> Result<Option<Value>, Refusal> {
+    /// What something reads of the document of an actor elsewhere while that is current; `None` where it would be
+    /// fetched. Blocks.
+    pub(crate) fn current<T>(
+        &self,
+        id: &str,
+        read: impl FnOnce(&Value) -> T,
+    ) -> Result<Option<T>, Refusal> {
         if self.inner.fetched.get(id).is_none() {
             return Ok(None);
         }
-        Ok(fedsx_genesis::actors::document(self.inner.parts.log.state(), id)?)
+        Ok(fedsx_genesis::actors::of_document(self.inner.parts.log.state(), id, read)?)
     }
 
     /// What signs requests as an actor of ours, by its current keys for HTTP signatures.

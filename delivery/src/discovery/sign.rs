@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedsx_kernel::keys::{Algorithm, Purpose, RingError, SecretKey};
-use fedsx_kernel::runtime::{BlockingFailed, Clock, Runtime};
+use fedsx_kernel::runtime::{BlockingFailed, Runtime};
 use fedsx_kernel::state::StateError;
 use futures::future::BoxFuture;
 use hyper::header::HeaderMap;
@@ -12,6 +12,7 @@ use hyper::{Method, Uri};
 use thiserror::Error;
 
 use super::DiscoveryParts;
+use super::lanes::Lanes;
 use super::memory::Memory;
 use crate::client::{SignError, SignRequest};
 use crate::ledger::{Signing, signing_of};
@@ -49,12 +50,14 @@ pub(super) struct Secrets {
     opened: Memory<SecretKey>,
     /// With the end of the log when the state was read: until it grows, nobody has another key.
     signers: Memory<(u64, KeySigner)>,
+    lanes: Lanes,
 }
 
 impl Secrets {
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let opened = Memory::new(KEPT, KEPT_FOR, clock.clone());
-        Self { opened, signers: Memory::new(KEPT, KEPT_FOR, clock) }
+    pub fn new(runtime: &Runtime) -> Self {
+        let opened = Memory::new(KEPT, KEPT_FOR, runtime.clock.clone());
+        let signers = Memory::new(KEPT, KEPT_FOR, runtime.clock.clone());
+        Self { opened, signers, lanes: Lanes::new(runtime.clone()) }
     }
 
     /// The current keys of an actor of ours. Blocks.
@@ -87,7 +90,8 @@ impl Secrets {
         if keys.rsa.is_none() && keys.ed25519.is_none() {
             return Err(SignerError::NoKey(actor.to_owned()));
         }
-        let signer = KeySigner { keys: Arc::new(keys), runtime: parts.runtime.clone() };
+        let (runtime, lanes) = (parts.runtime.clone(), self.lanes.clone());
+        let signer = KeySigner { keys: Arc::new(keys), runtime, lanes };
         self.signers.put(actor, (head, signer.clone()));
         Ok(signer)
     }
@@ -105,6 +109,7 @@ struct Keys {
 pub struct KeySigner {
     keys: Arc<Keys>,
     runtime: Runtime,
+    lanes: Lanes,
 }
 
 impl KeySigner {
@@ -157,7 +162,7 @@ impl KeySigner {
             signature::sign_asked(scheme, &request, &signer, &mut signed, random, ask)?;
             Ok::<_, SignerError>(signed)
         };
-        *headers = self.runtime.run(work).await??;
+        *headers = self.lanes.run(work).await??;
         Ok(())
     }
 }

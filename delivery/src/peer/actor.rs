@@ -242,12 +242,13 @@ impl PeerActor {
         }
         if report.outcome.verdict == Verdict::Held {
             let next_ms = self.peers.context.now_ms().saturating_add(HELD_MS);
-            state.queue.put(seq, Item { next_ms, ..item });
+            state.queue.put(seq, Item { next_ms, ..Item::clone(&item) });
             return Ok(());
         }
         let counted = state.health.counted.iter();
         let suspects = counted.filter(|other| **other != seq);
-        let suspects = suspects.filter_map(|s| Some((*s, state.queue.get(*s)?.clone()))).collect();
+        let suspects =
+            suspects.filter_map(|s| Some((*s, Item::clone(state.queue.get(*s)?)))).collect();
         let health = state.health.clone();
         let ended = Ended { seq, generation, item, report, health, suspects };
         let (peer, options) = (self.peer.clone(), self.peers.context.options.clone());
@@ -309,7 +310,7 @@ impl PeerActor {
     }
 
     fn start(&self, myself: &ActorRef<Message>, state: &mut State, seq: u64, now_ms: i64) {
-        let Some(item) = state.queue.get(seq).cloned().map(Arc::new) else { return };
+        let Some(item) = state.queue.get(seq).cloned() else { return };
         state.queue.start(seq, state.health.generation);
         state.probed_ms = now_ms;
         let (context, peer) = (self.peers.context.clone(), self.peer.clone());

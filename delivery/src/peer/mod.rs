@@ -8,6 +8,7 @@ mod health;
 mod outgoing;
 mod prepare;
 mod queue;
+mod recipient;
 mod schedule;
 mod send;
 mod settle;
@@ -21,9 +22,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fedsx_kernel::Kernel;
 use fedsx_kernel::log::StoreError;
 use fedsx_kernel::supervision::{self, SupervisorMessage};
-use fedsx_kernel::{Kernel, Problem};
 use futures::FutureExt;
 use ractor::{Actor, ActorRef};
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -32,6 +33,7 @@ use crate::client::{Client, ClientError};
 use crate::discovery::Discovery;
 use crate::ledger::{Desk, Ledger};
 use crate::service::{DeliveryError, Options};
+use crate::standings::Standings;
 use crate::synchronization::Statements;
 use actor::{Message, PeerActor};
 use outgoing::Outgoings;
@@ -39,7 +41,6 @@ use outgoing::Outgoings;
 pub(crate) use schedule::jittered;
 
 /// What all peers share.
-#[derive(Clone)]
 pub(crate) struct Context {
     pub kernel: Kernel,
     pub ledger: Ledger,
@@ -51,6 +52,8 @@ pub(crate) struct Context {
     pub outgoings: Outgoings,
     pub discovery: Discovery,
     pub client: Client,
+    /// How this instance stands to others.
+    pub standings: Standings,
     pub supervisor: ActorRef<SupervisorMessage>,
     pub options: Arc<Options>,
     /// What is said to peers about the followers there.
@@ -66,6 +69,7 @@ impl Context {
         ledger: Ledger,
         discovery: Discovery,
         client: Client,
+        standings: Standings,
         supervisor: ActorRef<SupervisorMessage>,
         options: Arc<Options>,
     ) -> Self {
@@ -82,6 +86,7 @@ impl Context {
             outgoings,
             discovery,
             client,
+            standings,
             supervisor,
             options,
             statements,
@@ -91,8 +96,7 @@ impl Context {
 
     /// Whether this instance has nothing to do with the actor or peer with this id.
     pub fn is_blocked(&self, id: &str) -> bool {
-        let refused = self.kernel.rules().sender(self.kernel.log().state(), id, None);
-        matches!(refused, Err(refusal) if refusal.problem == Problem::Blocked)
+        self.standings.of(id).is_ok_and(|standing| standing.blocked)
     }
 
     pub fn now_ms(&self) -> i64 {
@@ -141,7 +145,7 @@ pub(crate) struct Slot {
 /// The peers that something is owed to; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Peers {
-    context: Context,
+    context: Arc<Context>,
     slots: Arc<Mutex<HashMap<String, Arc<Slot>>>>,
     changed: Arc<watch::Sender<u64>>,
     starts: Arc<AtomicU64>,
@@ -154,6 +158,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Peers {
     pub fn new(context: Context) -> Self {
         let changed = Arc::new(watch::Sender::new(0));
+        let context = Arc::new(context);
         Self { context, slots: Arc::default(), changed, starts: Arc::default() }
     }
 
@@ -333,6 +338,9 @@ impl Peers {
     }
 
     fn bump(&self) {
-        self.changed.send_modify(|changes| *changes += 1);
+        // Whoever waits for a change has subscribed before it looks.
+        if self.changed.receiver_count() > 0 {
+            self.changed.send_modify(|changes| *changes += 1);
+        }
     }
 }

@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use fedsx_genesis::moderation;
 use fedsx_kernel::Activity;
 use fedsx_kernel::state::StateError;
 use hyper::header::HeaderValue;
-use serde_json::Value;
 
 use super::Context;
 use super::outgoing::Outgoing;
+use super::recipient::Recipient;
 use super::verdict::{Outcome, Verdict};
-use crate::audience::followers_of;
 use crate::discovery::{KeySigner, SignerError};
 use crate::ledger::{ERASED, Item};
 
@@ -23,22 +21,21 @@ pub(super) struct Prepared {
     pub forwarded: bool,
     /// What is said of the author's followers there.
     pub statement: Option<HeaderValue>,
-    /// The first recipient that still needs it, with the document where a current one is known.
-    pub first: Option<(String, Value)>,
+    /// The first recipient that still needs it, where a current document is known.
+    pub first: Option<(String, Recipient)>,
 }
 
 /// Reads all that an attempt needs, in one go. Blocks.
 pub(super) fn prepare(context: &Context, peer: &str, item: &Item) -> Result<Prepared, Outcome> {
     let log = context.kernel.log();
-    let outgoing = context.outgoings.of(log, &item.cid).map_err(Outcome::local)?;
+    let base = &context.kernel.options().base;
+    let outgoing = context.outgoings.of(base, log, &item.cid).map_err(Outcome::local)?;
     let outgoing = outgoing.ok_or_else(|| Outcome::local("the body is missing"))?;
     let activity = &outgoing.activity;
     if activity.is_erased() {
         return Err(Outcome::because(Verdict::Erased, ERASED));
     }
-    let base = &context.kernel.options().base;
-    let standing = moderation::standing(base, log.state(), activity.actor());
-    match standing.map_err(Outcome::local)? {
+    match context.standings.of(activity.actor()).map_err(Outcome::local)? {
         standing if standing.suspended => {
             return Err(Outcome::because(Verdict::Held, "suspended"));
         }
@@ -47,12 +44,13 @@ pub(super) fn prepare(context: &Context, peer: &str, item: &Item) -> Result<Prep
         }
         _ => {}
     }
-    let forwarded = !base.is_local(activity.actor());
+    let forwarded = !outgoing.is_ours;
     let signer = signer(context, activity).map_err(Outcome::local)?;
-    let statement = statement(context, activity, peer).map_err(Outcome::local)?;
+    let statement = statement(context, &outgoing, peer).map_err(Outcome::local)?;
     let next = usize::try_from(item.done).ok().and_then(|done| item.recipients.get(done));
     // Where it cannot be read, whoever needs it finds out why.
-    let known = next.and_then(|id| Some((id.clone(), context.discovery.current(id).ok()??)));
+    let read = |id: &str| context.discovery.current(id, |document| Recipient::of(document, peer));
+    let known = next.and_then(|id| Some((id.clone(), read(id).ok()??)));
     Ok(Prepared { outgoing: outgoing.clone(), signer, forwarded, statement, first: known })
 }
 
@@ -70,15 +68,11 @@ pub(super) fn signer(context: &Context, activity: &Activity) -> Result<KeySigner
 /// What goes to the author's followers says whom the author believes to follow there (FEP-8fcf). Blocks.
 fn statement(
     context: &Context,
-    activity: &Activity,
+    outgoing: &Outgoing,
     peer: &str,
 ) -> Result<Option<HeaderValue>, StateError> {
-    let followers = followers_of(activity.actor());
-    // Whoever is deleted has no followers, and nobody is to look for them.
-    let is_farewell = activity.kind() == "Delete" && activity.object_id() == Some(activity.actor());
-    let is_ours = context.kernel.options().base.is_local(activity.actor());
-    if is_farewell || !is_ours || !activity.audience().contains(&followers.as_str()) {
+    if !outgoing.is_for_followers {
         return Ok(None);
     }
-    context.statements.header(context.kernel.log().state(), activity.actor(), peer)
+    context.statements.header(context.kernel.log().state(), outgoing.activity.actor(), peer)
 }

@@ -1,14 +1,44 @@
 //! The part of a peer's queue that is in memory, and what of it may be sent now.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use super::wall::due_ms;
 use crate::ledger::Item;
 
+/// An item, and what it is compared by with others: hashes, since each send compares many. Two that are the
+/// same by chance only wait for each other.
+struct Held {
+    item: Arc<Item>,
+    /// What it waits for where an earlier item holds it, and of that what it holds itself.
+    awaited: Box<[u64]>,
+    subjects: usize,
+    /// What it holds beside that.
+    changes: Box<[u64]>,
+}
+
+impl Held {
+    fn new(item: Arc<Item>) -> Self {
+        let mark = |text: &String| {
+            let mut hasher = DefaultHasher::new();
+            text.hash(&mut hasher);
+            hasher.finish()
+        };
+        let awaited = item.subjects.iter().chain(&item.waits_for).map(mark).collect();
+        let (subjects, changes) = (item.subjects.len(), item.changes.iter().map(mark).collect());
+        Self { item, awaited, subjects, changes }
+    }
+
+    fn holds(&self) -> impl Iterator<Item = u64> {
+        self.awaited.iter().take(self.subjects).chain(&self.changes).copied()
+    }
+}
+
 /// The first items of the queue, in the order of the log.
 #[derive(Default)]
 pub(super) struct Queue {
-    items: BTreeMap<u64, Item>,
+    items: BTreeMap<u64, Held>,
     in_flight: HashMap<u64, u64>,
     /// The last position that was read from the ledger.
     pub read_to: Option<u64>,
@@ -31,15 +61,15 @@ impl Queue {
 
     /// How many items do not wait for a time to come.
     pub fn due(&self, now_ms: i64) -> usize {
-        self.items.values().filter(|item| item.next_ms <= now_ms).count()
+        self.items.values().filter(|held| held.item.next_ms <= now_ms).count()
     }
 
-    pub fn get(&self, seq: u64) -> Option<&Item> {
-        self.items.get(&seq)
+    pub fn get(&self, seq: u64) -> Option<&Arc<Item>> {
+        self.items.get(&seq).map(|held| &held.item)
     }
 
-    pub fn put(&mut self, seq: u64, item: Item) {
-        self.items.insert(seq, item);
+    pub fn put(&mut self, seq: u64, item: impl Into<Arc<Item>>) {
+        self.items.insert(seq, Held::new(item.into()));
     }
 
     pub fn remove(&mut self, seq: u64) {
@@ -47,7 +77,7 @@ impl Queue {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Item)> {
-        self.items.iter().map(|(seq, item)| (*seq, item))
+        self.items.iter().map(|(seq, held)| (*seq, &*held.item))
     }
 
     /// Forgets what is not under way, so that it is read anew.
@@ -64,14 +94,15 @@ impl Queue {
             self.read_to = self.read_to.max(Some(seq));
             item.next_ms = due_ms(item.next_ms, item.pause_ms, now_ms);
             if !self.in_flight.contains_key(&seq) {
-                self.items.insert(seq, item);
+                self.put(seq, item);
             }
         }
     }
 
     /// The clock was set back by so much.
     pub fn set_back(&mut self, back_ms: i64) {
-        for item in self.items.values_mut() {
+        for held in self.items.values_mut() {
+            let item = Arc::make_mut(&mut held.item);
             item.next_ms = item.next_ms.saturating_sub(back_ms);
         }
     }
@@ -103,7 +134,7 @@ impl Queue {
     /// When the next item is due that waits for nothing but a time that has not come.
     pub fn next_due_ms(&self, now_ms: i64) -> Option<i64> {
         // Each event asks, and mostly nothing waits for a time.
-        if !self.items.values().any(|item| item.next_ms > now_ms) {
+        if !self.items.values().any(|held| held.item.next_ms > now_ms) {
             return None;
         }
         self.unblocked()
@@ -113,13 +144,13 @@ impl Queue {
     }
 
     fn unblocked(&self) -> impl Iterator<Item = (u64, &Item)> {
-        let mut held: HashSet<&str> = HashSet::new();
-        self.iter().filter(move |(_, item)| {
-            let mut awaited = item.subjects.iter().chain(&item.waits_for);
-            let free = awaited.all(|subject| !held.contains(subject.as_str()));
-            held.extend(item.subjects.iter().chain(&item.changes).map(String::as_str));
+        let mut taken: HashSet<u64> = HashSet::with_capacity(64);
+        let items = self.items.iter().filter(move |(_, held)| {
+            let free = held.awaited.iter().all(|mark| !taken.contains(mark));
+            taken.extend(held.holds());
             free
-        })
+        });
+        items.map(|(seq, held)| (*seq, &*held.item))
     }
 }
 

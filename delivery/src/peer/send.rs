@@ -3,16 +3,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use fedsx_kernel::address::same_origin;
 use fedsx_kernel::trace::{Span, SpanKind, TRACEPARENT};
-use fedsx_kernel::{Problem, Refusal, origin_of};
+use fedsx_kernel::{Problem, Refusal};
+use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
-use hyper::{Method, Uri};
-use serde_json::Value;
-use url::Url;
 
 use super::Context;
 use super::prepare::{Prepared, prepare, signer};
+use super::recipient::Recipient;
 use super::verdict::{Objection, Outcome, Verdict, objection, of_answer, of_error};
 use crate::client::Request;
 use crate::discovery::{KeySigner, UPSTREAM_STATUS};
@@ -21,8 +19,8 @@ use crate::signature::Ask;
 use crate::synchronization::COLLECTION_SYNCHRONIZATION;
 use crate::webfinger::ACTIVITY_TYPE;
 
-/// Where RFC 9421 is announced (FEP-844e).
-const RFC9421: &str = "https://datatracker.ietf.org/doc/html/rfc9421";
+/// A POST has about so many fields.
+const FIELDS: usize = 16;
 
 /// What became of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +44,7 @@ impl Report {
 /// Sends an item to whoever of its recipients still needs it. `schemes` is what is known of how the
 /// peer takes requests signed.
 pub(super) async fn attempt(
-    context: &Context,
+    context: &Arc<Context>,
     peer: &str,
     seq: u64,
     item: &Arc<Item>,
@@ -71,7 +69,7 @@ pub(super) async fn attempt(
 }
 
 async fn try_once(
-    context: &Context,
+    context: &Arc<Context>,
     peer: &str,
     seq: u64,
     item: &Arc<Item>,
@@ -104,7 +102,7 @@ async fn try_once(
 }
 
 struct Sending<'a> {
-    context: &'a Context,
+    context: &'a Arc<Context>,
     peer: &'a str,
     seq: u64,
     item: &'a Item,
@@ -136,12 +134,15 @@ impl Sending<'_> {
                 continue;
             }
             let known = self.prepared.first.take().filter(|(first, _)| *first == id);
-            let document = match known {
-                Some((_, document)) => Ok(document),
-                None => self.context.discovery.actor(&id).await,
+            let recipient = match known {
+                Some((_, recipient)) => Ok(recipient),
+                None => {
+                    let document = self.context.discovery.actor(&id).await;
+                    document.map(|document| Recipient::of(&document, self.peer))
+                }
             };
-            let document = match document {
-                Ok(document) => document,
+            let recipient = match recipient {
+                Ok(recipient) => recipient,
                 Err(refusal) => {
                     let outcome = undiscovered(&refusal);
                     if outcome.verdict != Verdict::Parked {
@@ -152,13 +153,13 @@ impl Sending<'_> {
                     continue;
                 }
             };
-            if self.prepared.forwarded && !knows_proofs(&document) {
+            if self.prepared.forwarded && !recipient.knows_proofs {
                 self.report.done = self.report.done.saturating_add(1);
                 continue;
             }
-            let shared = shared_inbox(&document, self.peer).filter(|_| share);
+            let shared = recipient.shared.filter(|_| share);
             let rest = self.item.total.saturating_sub(self.report.done);
-            let (inbox, covers) = match (shared, personal_inbox(&document)) {
+            let (inbox, covers) = match (shared, recipient.personal) {
                 (Some(inbox), _) => (inbox, rest),
                 (None, Some(inbox)) => (inbox, 1),
                 (None, None) => {
@@ -166,11 +167,12 @@ impl Sending<'_> {
                     continue;
                 }
             };
-            if !posted.insert(inbox.to_owned()) {
+            if posted.contains(&inbox) {
                 self.report.done = self.report.done.saturating_add(1);
                 continue;
             }
-            let outcome = self.post(inbox, &document).await;
+            let outcome = self.post(&inbox, recipient.announced).await;
+            posted.insert(inbox);
             match outcome.verdict {
                 Verdict::Delivered | Verdict::Parked => self.note(outcome, covers),
                 _ => {
@@ -220,8 +222,7 @@ impl Sending<'_> {
     }
 
     /// Posts to one inbox; where the peer objects to the signature, once more with another one.
-    async fn post(&mut self, inbox: &str, recipient: &Value) -> Outcome {
-        let announced = announced(recipient);
+    async fn post(&mut self, inbox: &str, announced: Option<Signing>) -> Outcome {
         let [first, mut other] = self.schemes.knocks(announced, self.context.now_ms());
         let standing = self.schemes.asked.clone().filter(|_| first.grounds == Grounds::Asked);
         let (outcome, objects, asked) = self.knock(inbox, first.signing, standing.as_ref()).await;
@@ -303,17 +304,9 @@ impl Sending<'_> {
         way: Signing,
         ask: Option<&Ask>,
     ) -> Result<Request, Outcome> {
-        let parked = |reason: &str| Outcome::because(Verdict::Parked, reason);
-        let url = Url::parse(inbox).map_err(|_| parked("the inbox is no URL"))?;
-        let uri: Uri = url.as_str().parse().map_err(|_| parked("the inbox is no URL"))?;
-        let host = match (url.host_str(), url.port()) {
-            (Some(host), Some(port)) => format!("{host}:{port}"),
-            (Some(host), None) => host.to_owned(),
-            (None, _) => return Err(parked("the inbox has no host")),
-        };
-        let mut headers = HeaderMap::new();
-        let host = HeaderValue::try_from(host).map_err(|_| parked("the inbox has no host"))?;
-        headers.insert(HOST, host);
+        let target = self.context.client.target(inbox).map_err(|error| of_error(&error))?;
+        let mut headers = HeaderMap::with_capacity(FIELDS);
+        headers.insert(HOST, target.host.clone());
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(ACTIVITY_TYPE));
         let Prepared { outgoing, signer, statement, .. } = &self.prepared;
         if let Some(statement) = statement {
@@ -323,10 +316,15 @@ impl Sending<'_> {
             headers.insert(TRACEPARENT, traceparent.clone());
         }
         signer
-            .sign_as(way, &Method::POST, &uri, Some(&outgoing.digest), &mut headers, ask)
+            .sign_as(way, &Method::POST, &target.uri, Some(&outgoing.digest), &mut headers, ask)
             .await
             .map_err(Outcome::local)?;
-        Ok(Request { method: Method::POST, url: url.into(), headers, body: outgoing.body.clone() })
+        Ok(Request {
+            method: Method::POST,
+            url: inbox.to_owned(),
+            headers,
+            body: outgoing.body.clone(),
+        })
     }
 }
 
@@ -351,88 +349,4 @@ fn undiscovered(refusal: &Refusal) -> Outcome {
         _ => Verdict::LocalFailure,
     };
     Outcome { verdict, status, reason: Some(refusal.detail.clone()) }
-}
-
-/// The inbox for everyone on the peer; only where it is of the peer itself.
-fn shared_inbox<'a>(actor: &'a Value, peer: &str) -> Option<&'a str> {
-    let inbox = actor.get("endpoints")?.get("sharedInbox")?.as_str()?;
-    same_origin(inbox, peer).then_some(inbox)
-}
-
-fn personal_inbox(actor: &Value) -> Option<&str> {
-    actor.get("inbox").and_then(Value::as_str).filter(|inbox| origin_of(inbox).is_some())
-}
-
-/// Whether the server of an actor can check a proof, which is to be expected where it shows a key for
-/// one (FEP-521a). Others could only refuse what is forwarded to them.
-fn knows_proofs(actor: &Value) -> bool {
-    let methods = actor.get("assertionMethod");
-    let one = methods.map(std::slice::from_ref).unwrap_or_default();
-    let methods = methods.and_then(Value::as_array).map_or(one, Vec::as_slice);
-    methods.iter().any(|key| key.get("type").and_then(Value::as_str) == Some("Multikey"))
-}
-
-/// How the peer says that it wants requests to be signed, in an actor's `generator` (FEP-844e).
-fn announced(actor: &Value) -> Option<Signing> {
-    let implements = actor.get("generator")?.get("implements")?;
-    let one = std::slice::from_ref(implements);
-    let listed = implements.as_array().map_or(one, Vec::as_slice);
-    let hrefs = listed
-        .iter()
-        .filter_map(|entry| entry.as_str().or_else(|| entry.get("href").and_then(Value::as_str)));
-    let mut known = hrefs.filter(|href| href.starts_with(RFC9421)).peekable();
-    known.peek()?;
-    let ed25519 = known.any(|href| href.contains("eddsa") || href.contains("ed25519"));
-    let methods = actor.get("assertionMethod").and_then(Value::as_array);
-    let multikey = methods.into_iter().flatten().any(|key| {
-        let text = key.get("publicKeyMultibase").and_then(Value::as_str);
-        text.is_some_and(|text| text.starts_with("z6Mk"))
-    });
-    Some(if ed25519 || multikey { Signing::Rfc9421Ed25519 } else { Signing::Rfc9421 })
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn announcements() {
-        let multikey = json!([{"type": "Multikey", "publicKeyMultibase": "z6MkfooBar"}]);
-        let says = |implements: Value, methods: Value| {
-            announced(&json!({
-                "generator": {"implements": implements}, "assertionMethod": methods
-            }))
-        };
-        let ours = json!([{"href": RFC9421, "name": "RFC-9421"}]);
-        assert_eq!(says(ours.clone(), multikey.clone()), Some(Signing::Rfc9421Ed25519));
-        assert_eq!(says(ours, json!([])), Some(Signing::Rfc9421));
-        let eddsa = format!("{RFC9421}#name-eddsa-using-curve-edwards25");
-        assert_eq!(says(json!({"href": eddsa}), json!(null)), Some(Signing::Rfc9421Ed25519));
-        assert_eq!(says(json!([{"href": "https://other.example"}]), multikey), None);
-        assert_eq!(announced(&json!({"generator": "https://a.example/app"})), None);
-        assert_eq!(announced(&json!({})), None);
-    }
-
-    #[test]
-    fn proofs_are_for_those_who_have_keys_for_them() {
-        assert!(knows_proofs(&json!({"assertionMethod": [{"type": "Multikey"}]})));
-        assert!(knows_proofs(&json!({"assertionMethod": {"type": "Multikey"}})));
-        for none in [json!({}), json!({"assertionMethod": []}), json!({"publicKey": {}})] {
-            assert!(!knows_proofs(&none), "{none}");
-        }
-    }
-
-    #[test]
-    fn inboxes() {
-        let actor = json!({
-            "inbox": "https://a.example/u/1/inbox",
-            "endpoints": {"sharedInbox": "https://a.example/inbox"}
-        });
-        assert_eq!(shared_inbox(&actor, "https://a.example"), Some("https://a.example/inbox"));
-        assert_eq!(shared_inbox(&actor, "https://b.example"), None);
-        assert_eq!(personal_inbox(&actor), Some("https://a.example/u/1/inbox"));
-        assert_eq!(personal_inbox(&json!({"inbox": "ftp://x"})), None);
-    }
 }

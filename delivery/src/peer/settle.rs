@@ -1,5 +1,7 @@
 //! Writing down what became of an attempt. All of this blocks.
 
+use std::sync::Arc;
+
 use fedsx_kernel::log::StoreError;
 use fedsx_kernel::runtime::Random;
 
@@ -25,7 +27,7 @@ pub(super) struct Books<'a> {
 pub(super) struct Ended {
     pub seq: u64,
     pub generation: u64,
-    pub item: Item,
+    pub item: Arc<Item>,
     pub report: Report,
     /// How the peer was doing.
     pub health: Health,
@@ -54,31 +56,35 @@ impl Books<'_> {
         random: &dyn Random,
         writes: &mut Writes,
     ) -> Result<Settled, StoreError> {
-        let Ended { seq, generation, mut item, report, mut health, suspects } = ended;
+        let Ended { seq, generation, item, report, mut health, suspects } = ended;
         let before = health.memory.clone();
         let mut items = Vec::new();
         let mut status = self.status(seq, &item)?;
         let (code, reason) = (report.outcome.status, report.outcome.reason.clone());
         status.note(Attempt { at_ms: self.now_ms, status: code, reason: reason.clone() });
         let reason = reason.unwrap_or_default();
-        item.done = report.done;
-        item.refused = report.refused;
         for lesson in report.lessons {
             health.memory.schemes.learn(lesson, self.now_ms);
         }
         let blamed = health.blames_peer(seq, &report.outcome.verdict);
-        match report.outcome.verdict {
-            Verdict::Delivered | Verdict::Skipped => {
-                let delivered = report.outcome.verdict == Verdict::Delivered;
-                if delivered {
-                    health.answered();
-                }
-                status.kind = if delivered { StatusKind::Delivered } else { StatusKind::Skipped };
-                status.next_ms = None;
-                writes.remove_item(self.peer, seq);
-                writes.remove_chunks(self.peer, seq, &item);
-                items.push((seq, None));
+        if matches!(report.outcome.verdict, Verdict::Delivered | Verdict::Skipped) {
+            let delivered = report.outcome.verdict == Verdict::Delivered;
+            if delivered {
+                health.answered();
             }
+            status.kind = if delivered { StatusKind::Delivered } else { StatusKind::Skipped };
+            status.next_ms = None;
+            writes.remove_item(self.peer, seq);
+            writes.remove_chunks(self.peer, seq, &item);
+            writes.status(&item.cid, self.peer, &status)?;
+            if health.memory != before {
+                writes.memory(self.peer, &health.memory)?;
+            }
+            return Ok(Settled { health, items: vec![(seq, None)] });
+        }
+        let mut item = Item { done: report.done, refused: report.refused, ..Item::clone(&item) };
+        match report.outcome.verdict {
+            Verdict::Delivered | Verdict::Skipped => {}
             Verdict::Erased => {
                 status.erase();
                 writes.remove_item(self.peer, seq);

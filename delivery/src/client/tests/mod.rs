@@ -9,6 +9,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use fedsx_kernel::runtime::SystemClock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
