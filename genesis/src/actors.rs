@@ -53,20 +53,40 @@ pub fn actor(state: &dyn StateView, id: &str) -> Result<Option<ActorState>, Stat
     state::get_as(state, &key(&["actor", id]))
 }
 
-/// The row in which an actor is kept ([`ActorState`] as JSON), for whoever only looks at it.
-pub fn row(state: &dyn StateView, id: &str) -> Result<Option<Arc<Value>>, StateError> {
-    state.get_shared(&key(&["actor", id]))
+/// An actor as the admission state keeps it, to be looked at without a copy: each append asks.
+#[derive(Clone, Debug)]
+pub struct Held(Arc<Value>);
+
+impl Held {
+    /// The row ([`ActorState`] as JSON): the same allocation until something is stated about the actor.
+    pub fn row(&self) -> &Arc<Value> {
+        &self.0
+    }
+
+    /// The newest document.
+    pub fn document(&self) -> &Value {
+        self.0.get("document").unwrap_or(&Value::Null)
+    }
+
+    /// Whether the actor was deleted.
+    pub fn is_deleted(&self) -> bool {
+        self.0.get("deleted").and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// The id of the followers collection.
+    pub fn followers(&self) -> Option<&str> {
+        self.document().get("followers").and_then(Value::as_str)
+    }
 }
 
-/// Whether an actor was deleted, by its row.
-pub fn is_deleted(row: &Value) -> bool {
-    row.get("deleted").and_then(Value::as_bool).unwrap_or(false)
+/// What is known of an actor, without a copy.
+pub fn held(state: &dyn StateView, id: &str) -> Result<Option<Held>, StateError> {
+    Ok(state.get_shared(&key(&["actor", id]))?.map(Held))
 }
 
-/// Whether an actor was deleted; `None` where it is unknown. Each append asks, so the keys are not
-/// read for it.
+/// Whether an actor was deleted; `None` where it is unknown.
 pub fn deleted(state: &dyn StateView, id: &str) -> Result<Option<bool>, StateError> {
-    Ok(row(state, id)?.map(|held| is_deleted(&held)))
+    Ok(held(state, id)?.map(|held| held.is_deleted()))
 }
 
 /// Keys of actors that were read last.
@@ -105,30 +125,9 @@ impl Histories {
     }
 }
 
-/// The id of an actor's followers collection; nothing where the actor is unknown.
-pub fn followers(state: &dyn StateView, id: &str) -> Result<Option<Option<String>>, StateError> {
-    let held = state.get_shared(&key(&["actor", id]))?;
-    let named = |held: &Value| Some(held.get("document")?.get("followers")?.as_str()?.to_owned());
-    Ok(held.map(|held| named(&held)))
-}
-
 /// The newest document of an actor.
 pub fn document(state: &dyn StateView, id: &str) -> Result<Option<Value>, StateError> {
-    let held = row(state, id)?;
-    Ok(held.map(|held| held.get("document").cloned().unwrap_or_default()))
-}
-
-/// What something reads of the newest document of an actor, without a copy of the document.
-///
-/// # Errors
-/// Where the state cannot be read.
-pub fn of_document<T>(
-    state: &dyn StateView,
-    id: &str,
-    read: impl FnOnce(&Value) -> T,
-) -> Result<Option<T>, StateError> {
-    let held = state.get_shared(&key(&["actor", id]))?;
-    Ok(held.map(|held| read(held.get("document").unwrap_or(&Value::Null))))
+    Ok(held(state, id)?.map(|held| held.document().clone()))
 }
 
 /// Actors that live at a base, in the order of their names: up to `limit` after the name `after`.

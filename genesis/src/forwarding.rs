@@ -63,7 +63,7 @@ pub fn is_for_followers_of_ours(base: &Base, activity: &Activity) -> bool {
 /// Where the state cannot be read.
 pub fn owner_of<'a>(state: &dyn StateView, id: &'a str) -> Result<Option<&'a str>, StateError> {
     let Some(owner) = id.strip_suffix(FOLLOWERS) else { return Ok(None) };
-    let known = actors::actor(state, owner)?.filter(|known| !known.deleted);
+    let known = actors::held(state, owner)?.filter(|known| !known.is_deleted());
     Ok(known.is_some_and(|known| known.followers() == Some(id)).then_some(owner))
 }
 

@@ -105,7 +105,7 @@ pub fn may_read(
     if audience.contains(&reader) || record.entry.meta.hidden.iter().any(|id| id == reader) {
         return Ok(true);
     }
-    let known = actors::actor(state, author)?;
+    let known = actors::held(state, author)?;
     let followers = known.as_ref().and_then(|author| author.followers());
     if base.is_local(reader) || !followers.is_some_and(|id| audience.contains(&id)) {
         return Ok(false);

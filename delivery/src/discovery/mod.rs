@@ -273,7 +273,8 @@ impl Discovery {
         if self.inner.fetched.get(id).is_none() {
             return Ok(None);
         }
-        Ok(fedsx_genesis::actors::of_document(self.inner.parts.log.state(), id, read)?)
+        let held = fedsx_genesis::actors::held(self.inner.parts.log.state(), id)?;
+        Ok(held.map(|held| read(held.document())))
     }
 
     /// What signs requests as an actor of ours, by its current keys for HTTP signatures.

@@ -136,8 +136,10 @@ impl Inner {
     /// The followers here, where they are not those that the other instance means.
     fn differs(&self, actor: &str, said: &Statement) -> Result<Option<Vec<String>>, Refusal> {
         let state = self.kernel.log().state();
-        let document = fedsx_genesis::actors::document(state, actor)?.unwrap_or_default();
-        let collection = document.get("followers").and_then(fedsx_kernel::activity::id_of);
+        let held = fedsx_genesis::actors::held(state, actor)?;
+        let document = held.as_ref().map(|held| held.document());
+        let collection = document.and_then(|document| document.get("followers"));
+        let collection = collection.and_then(fedsx_kernel::activity::id_of);
         if collection != Some(said.collection.as_str()) || !same_origin(&said.url, actor) {
             return Err(Refusal::new(Problem::WrongOrigin, "that is not its collection"));
         }

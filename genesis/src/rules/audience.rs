@@ -137,7 +137,7 @@ fn usual(
                     object.and_then(super::kind_in).is_some_and(super::references::names_actor);
                 let mut ids = Vec::new();
                 for id in ids_in(within("object")) {
-                    if about_actors || actors::actor(with.state, id)?.is_some() {
+                    if about_actors || actors::held(with.state, id)?.is_some() {
                         ids.push(id);
                     }
                 }
@@ -184,11 +184,10 @@ pub(super) fn local_recipients(
         Ok(())
     };
     let mut to_followers = false;
-    let followers_of_author = actors::followers(state, author)?;
-    let known = followers_of_author.is_some();
-    let followers_of_author = followers_of_author.flatten();
+    let known = actors::held(state, author)?;
+    let followers_of_author = known.as_ref().and_then(|known| known.followers());
     for id in activity.audience().into_iter().chain(hidden.iter().map(String::as_str)) {
-        if is_public(id) || Some(id) == followers_of_author.as_deref() {
+        if is_public(id) || Some(id) == followers_of_author {
             to_followers = true;
         }
         add(id)?;
@@ -231,7 +230,7 @@ pub(super) fn local_recipients(
     // What changes or ends a thing must reach whoever holds it. Those who were mentioned in it may be
     // named in its Create only: the instance itself takes the rest for them.
     let tells = matches!(activity.kind(), "Update" | "Delete" | "Undo");
-    if names.is_empty() && tells && known && !base.is_local(author) {
+    if names.is_empty() && tells && known.is_some() && !base.is_local(author) {
         names.push(instance.clone());
     }
     Ok(names)

@@ -101,7 +101,7 @@ impl Rules for GenesisRules {
             None => false,
         };
         if creates {
-            if actors::actor(state, actor)?.is_some() {
+            if actors::held(state, actor)?.is_some() {
                 return Err(Refusal::new(Problem::ActorExists, format!("{actor} exists already")));
             }
             return Ok(vec![

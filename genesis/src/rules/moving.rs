@@ -46,8 +46,8 @@ pub(super) fn for_everyone(content: &Map<String, Value>) -> Result<(), Refusal> 
 pub(super) fn may_speak(state: &dyn StateView, activity: &Activity) -> Result<(), Refusal> {
     let (kind, actor) = (activity.kind(), activity.actor());
     if !AFTERWARDS.contains(&kind)
-        && let Some(document) = actors::document(state, actor)?
-        && let Some(to) = moves::moved_to(&document)
+        && let Some(held) = actors::held(state, actor)?
+        && let Some(to) = moves::moved_to(held.document())
     {
         let detail =
             format!("{actor} moved to {to}; an Update with movedTo null makes it speak again");

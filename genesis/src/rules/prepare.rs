@@ -195,7 +195,7 @@ impl Draft {
             .with("object_type", kind));
         }
         if is_actor_type(&kind) {
-            if actors::actor(with.state, with.actor)?.is_some() {
+            if actors::held(with.state, with.actor)?.is_some() {
                 let detail = format!("{} exists already", with.name);
                 return Err(Refusal::new(Problem::ActorExists, detail));
             }

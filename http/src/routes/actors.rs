@@ -1,11 +1,9 @@
 //! Actors: the document, followers and following, the key history.
 
-use std::sync::Arc;
-
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, Uri};
-use fedsx_genesis::actors;
+use fedsx_genesis::actors::{self, Held};
 use fedsx_genesis::fold::GRAPH;
 use fedsx_genesis::graph::Graph;
 use fedsx_genesis::moderation::{self, Hidden};
@@ -29,8 +27,8 @@ pub(crate) fn name(text: &str) -> Result<ActorName, Refusal> {
     text.parse().map_err(|_| Refusal::new(Problem::UnknownActor, "there is no such actor"))
 }
 
-/// The row of an actor that lives here and is not suspended.
-pub(crate) fn hosted(app: &App, name: &ActorName) -> Result<Arc<Value>, Refusal> {
+/// An actor that lives here and is not suspended.
+pub(crate) fn hosted(app: &App, name: &ActorName) -> Result<Held, Refusal> {
     let actor = resident(app, name)?;
     if is_suspended(app, name)? {
         return Err(Refusal::new(Problem::ActorSuspended, format!("{name} is suspended")));
@@ -39,11 +37,7 @@ pub(crate) fn hosted(app: &App, name: &ActorName) -> Result<Arc<Value>, Refusal>
 }
 
 /// The same for this caller: who is suspended still reads what is its own.
-pub(crate) fn hosted_for(
-    app: &App,
-    name: &ActorName,
-    caller: &Caller,
-) -> Result<Arc<Value>, Refusal> {
+pub(crate) fn hosted_for(app: &App, name: &ActorName, caller: &Caller) -> Result<Held, Refusal> {
     match authorize(caller.grant(), Request::Read(name)) {
         Ok(()) => resident(app, name),
         Err(_) => hosted(app, name),
@@ -54,12 +48,12 @@ fn is_suspended(app: &App, name: &ActorName) -> Result<bool, Refusal> {
     Ok(moderation::is_suspended(app.kernel().log().state(), &app.base().actor(name))?)
 }
 
-/// The row of an actor that lives here, suspended or not.
-pub(crate) fn resident(app: &App, name: &ActorName) -> Result<Arc<Value>, Refusal> {
+/// An actor that lives here, suspended or not.
+pub(crate) fn resident(app: &App, name: &ActorName) -> Result<Held, Refusal> {
     let state = app.kernel().log().state();
-    match actors::row(state, &app.base().actor(name))? {
+    match actors::held(state, &app.base().actor(name))? {
         None => Err(Refusal::new(Problem::UnknownActor, format!("there is no {name}"))),
-        Some(actor) if actors::is_deleted(&actor) => {
+        Some(actor) if actor.is_deleted() => {
             Err(Refusal::new(Problem::ActorGone, format!("{name} was deleted"))
                 .with("tombstone", json!({ "type": "Tombstone", "id": app.base().actor(name) })))
         }
@@ -93,11 +87,11 @@ pub(crate) async fn document(
     let actor = resident(&app, &name)?;
     let suspended = is_suspended(&app, &name)?;
     let is_open = !suspended && !app.parts.options.authorized_fetch && form == Form::Activity;
-    let (asked, stamp) = (Asked::Actor(name.clone()), Stamp::Row(actor.clone()));
+    let (asked, stamp) = (Asked::Actor(name.clone()), Stamp::Row(actor.row().clone()));
     if is_open && let Some(kept) = app.hot.get(&asked, &stamp) {
         return Ok(negotiate::written(kept.json));
     }
-    let mut document = actor.get("document").cloned().unwrap_or_default();
+    let mut document = actor.document().clone();
     if suspended && let Some(members) = document.as_object_mut() {
         // Its signatures can still be checked; what it says of itself is not shown.
         members.retain(|member, _| OPEN.contains(&member.as_str()));
