@@ -52,6 +52,7 @@ mod http_multi_actor;
 mod inbox;
 mod interop;
 mod interop_inputs;
+mod kept_answers;
 mod key_intervals;
 mod key_rotation;
 mod lemmy;
