@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use fedsx_kernel::log::{Log, Record, StoreError, Table};
-use fedsx_kernel::state::{StateError, StateView as _};
+use fedsx_kernel::state::StateError;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::fold::{Context, Fold};
 use crate::in_memory::InMemory;
 use crate::layout::{self, Build, Builds, Layout};
+use crate::packed;
 use crate::set_aside::SetAside;
-use crate::table_state::TableState;
 
 /// Entries that are read in one step.
 const PAGE: usize = 512;
@@ -60,6 +60,20 @@ impl Hasher {
         Ok(())
     }
 
+    /// The same of a value as it is stored.
+    fn stored_state(&mut self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        self.entries += 1;
+        self.part(b"s");
+        self.part(key);
+        if packed::may_be_older(value) {
+            let value = layout::encode(key, &layout::decode(key, value)?)?;
+            self.part(&value);
+        } else {
+            self.part(value);
+        }
+        Ok(())
+    }
+
     fn set_aside(&mut self, item: &SetAside) -> Result<(), StoreError> {
         self.set_aside += u64::from(item.waits());
         self.part(b"x");
@@ -100,20 +114,19 @@ pub(crate) fn stored(
     name: &str,
     build: Build,
 ) -> Result<Digest, StoreError> {
-    let state = TableState::new(table.clone(), name, build);
-    let mut hasher = Hasher::new(name, build.version);
-    let mut after: Option<String> = None;
+    let layout = Layout::new(name, build);
+    let (prefix, mut hasher) = (layout.state(), Hasher::new(name, build.version));
+    let mut after: Option<Vec<u8>> = None;
     loop {
-        let page = state.scan("", after.as_deref(), PAGE).map_err(store_error)?;
+        let page = table.scan(&prefix, after.as_deref(), PAGE)?;
         for (key, value) in &page {
-            hasher.state(key, value)?;
+            hasher.stored_state(key.get(prefix.len()..).unwrap_or_default(), value)?;
         }
         match page.into_iter().nth(PAGE - 1) {
             Some((key, _)) => after = Some(key),
             None => break,
         }
     }
-    let layout = Layout::new(name, build);
     let mut after = None;
     loop {
         let page = set_aside(&**table, &layout, after, PAGE)?;

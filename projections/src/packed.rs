@@ -21,6 +21,15 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Value, String> {
     Ok(value)
 }
 
+/// Whether these bytes may be of an older version, which stored CIDs as texts: where they are not,
+/// they are what [`encode`] gives. Says yes now and then for others.
+pub(crate) fn may_be_older(bytes: &[u8]) -> bool {
+    // The head of a text of so many bytes (RFC 8949, section 3.1).
+    const CID_TEXT: [u8; 2] = [0x78, 59];
+    const { assert!(CID_TEXT_BYTES == 59) };
+    bytes.windows(CID_TEXT.len()).any(|head| head == CID_TEXT)
+}
+
 struct Packed<'a>(&'a Value);
 
 impl Serialize for Packed<'_> {
@@ -147,6 +156,7 @@ mod tests {
         let value = json!({ "cid": cid, "n": 1 });
         let older = serde_ipld_dagcbor::to_vec(&value).unwrap();
         assert_eq!(decode(&older).unwrap(), value);
+        assert!(may_be_older(&older) && !may_be_older(&encode(&value).unwrap()));
         for odd in [&b""[..], b"\xff", b"\x41\x00", &older[1..]] {
             assert!(decode(odd).is_err(), "{odd:?}");
         }

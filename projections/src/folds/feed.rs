@@ -63,7 +63,7 @@ impl Fold for Feed {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn scope(&self) -> Scope {
@@ -114,16 +114,16 @@ impl Fold for Feed {
             Stream::Inbox(receiver) if is_shown(activity) => Some(receiver),
             _ => None,
         };
-        let mut noted = false;
+        let mut taken = None;
         match activity.kind() {
             "Create" if record.entry.first => {
-                noted = known(state, activity, at, receiver, false)?;
+                taken = known(state, activity, at, receiver, false)?;
             }
             "Delete" if record.entry.first => deleted(state, activity)?,
             _ => {}
         }
         if let Some(receiver) = receiver {
-            item(state, record, receiver, noted)?;
+            item(state, record, receiver, taken)?;
         }
         Ok(())
     }
@@ -143,12 +143,12 @@ fn is_shown(activity: &Activity) -> bool {
     kind != "Create" || embedded(activity).is_none_or(|(_, document)| !is_actor(document))
 }
 
-/// Puts an entry into the feed of its receiver; `noted` says that `~o` tells of it.
+/// Puts an entry into the feed of its receiver; `taken` is what is known of its object already.
 fn item(
     state: &mut dyn State,
     record: &Record,
     receiver: &ActorName,
-    noted: bool,
+    taken: Option<Taken>,
 ) -> Result<(), StateError> {
     let (activity, entry) = (&record.activity, &record.entry);
     let mut item = Item::default();
@@ -156,9 +156,13 @@ fn item(
         let note = match activity.kind() {
             "Create" => {
                 // Which author may delete the object decides whose Delete marks the item.
-                let by = tag(&[object, activity.actor()]);
-                item.deleted = state.get(&deleted_key(&by))?.is_some();
-                (!item.deleted && !noted).then(|| format!("~s{by}"))
+                let taken = match taken {
+                    Some(taken) => taken,
+                    None => Taken::unnoted(state, tag(&[object, activity.actor()]))?,
+                };
+                item.deleted = taken.deleted;
+                let unnoted = !taken.deleted && !taken.noted;
+                unnoted.then(|| format!("~s{}", taken.author))
             }
             "Announce" => {
                 let name = tag(&[object]);
@@ -168,7 +172,7 @@ fn item(
                         item.announced = known.at;
                         item.deleted = state.get(&deleted_key(&known.author))?.is_some();
                     }
-                    Some(Note::Announced) => {}
+                    Some(Note::Named) => {}
                     None => state.put(&place, Value::Bool(true)),
                 }
                 Some(format!("~a{name}"))
@@ -191,17 +195,33 @@ fn shows(activity: &Activity) -> Option<&str> {
     shows.then_some(id)
 }
 
-/// A Create arrived: Announces of its object show it from now on. Tells whether its item in the feed
-/// of the receiver is noted with it.
+/// What a Create of a public object changed.
+struct Taken {
+    /// Tag of object and author.
+    author: String,
+    /// Whether its item in the feed of the receiver is noted with it.
+    noted: bool,
+    /// Whether the author deleted the object.
+    deleted: bool,
+}
+
+impl Taken {
+    fn unnoted(state: &dyn StateView, author: String) -> Result<Self, StateError> {
+        let deleted = state.get(&deleted_key(&author))?.is_some();
+        Ok(Self { author, noted: false, deleted })
+    }
+}
+
+/// A Create arrived: Announces of its object show it from now on.
 fn known(
     state: &mut dyn State,
     activity: &Activity,
     at: u64,
     receiver: Option<&ActorName>,
     fetched: bool,
-) -> Result<bool, StateError> {
-    let Some(id) = shows(activity) else { return Ok(false) };
-    let (name, of_activity) = (tag(&[id]), tag(&[activity.id()]));
+) -> Result<Option<Taken>, StateError> {
+    let Some(id) = shows(activity) else { return Ok(None) };
+    let of_activity = tag(&[activity.id()]);
     let author = tag(&[id, activity.actor()]);
     let mut known = Known { at, activity: of_activity, author, receiver: None };
     let mut places = Vec::new();
@@ -213,22 +233,25 @@ fn known(
         // What stands in the log is found there by its own id.
         state.put(&by_activity, known.to_row());
     }
-    let place = format!("~o{name}");
+    let place = known_key(id);
     let held = Note::read(state, &place)?;
-    if let Some(Note::Announced) = held {
-        places.extend(touched(state, &format!("~a{name}"))?);
+    if let Some(Note::Named) = held {
+        places.extend(touched(state, &format!("~a{}", tag(&[id])))?);
     }
-    if !matches!(held, Some(Note::Known(_))) {
+    let noted = !matches!(held, Some(Note::Known(_)));
+    if noted {
         known.receiver = receiver.map(|receiver| receiver.as_str().to_owned());
         state.put(&place, known.to_row());
     }
-    if !places.is_empty() {
-        let deleted = state.get(&deleted_key(&known.author))?.is_some();
-        for place in places {
-            put_as(state, &place, &Item { announced: at, deleted })?;
-        }
+    let taken = match held {
+        // Nobody spoke of it before, its author neither.
+        None => Taken { author: known.author, noted, deleted: false },
+        Some(_) => Taken { noted, ..Taken::unnoted(state, known.author)? },
+    };
+    for place in places {
+        put_as(state, &place, &Item { announced: at, deleted: taken.deleted })?;
     }
-    Ok(known.receiver.is_some())
+    Ok(Some(taken))
 }
 
 /// A Delete marks the items of its author's object and takes the text out of Announces.
@@ -237,9 +260,12 @@ fn deleted(state: &mut dyn State, activity: &Activity) -> Result<(), StateError>
     let by = tag(&[id, author]);
     state.put(&deleted_key(&by), Value::Bool(true));
     let mut places = touched(state, &format!("~s{by}"))?;
-    if let Some(Note::Known(known)) = Note::read(state, &known_key(id))?
-        && known.author == by
-    {
+    let place = known_key(id);
+    let held = Note::read(state, &place)?;
+    if held.is_none() {
+        state.put(&place, Value::Bool(true));
+    }
+    if let Some(Note::Known(known)) = held.filter(|note| note.is_by(&by)) {
         places.extend(known.item());
         places.extend(touched(state, &format!("~a{}", tag(&[id])))?);
         places.extend(touched(state, &format!("~a{}", known.activity))?);

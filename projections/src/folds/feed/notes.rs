@@ -2,7 +2,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `~o` name | a public object of this name, or a Create of one: its position, its name, tag of object and author, and who received it there; `true` where it was announced before it was known |
+//! | `~o` name | a public object of this name, or a Create of one: its position, its name, tag of object and author, and who received it there; `true` where it was announced or deleted before it was known |
 //! | `~d` object and author | the author deleted it |
 //! | `~s` object and author, receiver, position | an item with its Create, of which `~o` does not tell |
 //! | `~a` name, receiver, position | an item with an Announce of it |
@@ -30,8 +30,8 @@ pub(super) struct Known {
 
 /// What is noted of a name.
 pub(super) enum Note {
-    /// Items announce it, and what it names was not known when they came.
-    Announced,
+    /// Others spoke of it before it was known: items announce it, or somebody deleted it.
+    Named,
     Known(Known),
 }
 
@@ -39,13 +39,20 @@ impl Note {
     pub(super) fn read(state: &dyn StateView, place: &str) -> Result<Option<Self>, StateError> {
         let Some(held) = state.get(place)? else { return Ok(None) };
         let parts = match &held {
-            Value::Bool(true) => return Ok(Some(Self::Announced)),
+            Value::Bool(true) => return Ok(Some(Self::Named)),
             Value::Array(parts) => parts.as_slice(),
             _ => &[],
         };
         let reason = || "no note about a name".to_owned();
         let shape = || StateError::Shape { key: place.to_owned(), reason: reason() };
         Known::of_row(parts).map(|known| Some(Self::Known(known))).ok_or_else(shape)
+    }
+}
+
+impl Note {
+    /// Whether it is of an object of this author.
+    pub(super) fn is_by(&self, author: &str) -> bool {
+        matches!(self, Self::Known(known) if known.author == author)
     }
 }
 
