@@ -8,6 +8,9 @@ const ALPHA: f64 = 0.03;
 const BETA: f64 = 0.2;
 /// Delays count up to so many times the target, so that one long pause does not refuse everything.
 const MOST: f64 = 4.0;
+/// The share changes by so much in an update at most, as in RFC 8033, section 5.5: a pause in which
+/// somebody else has the processor is no reason to refuse nearly everything until the next update.
+const MAX_STEP: f64 = 0.1;
 /// Some requests always go through, since only they show that the delay is over.
 const MAX_SHARE: f64 = 0.98;
 
@@ -24,6 +27,7 @@ impl Controller {
     pub(super) fn update(&mut self, delay: f64) -> f64 {
         let delay = delay.clamp(0.0, MOST);
         let step = ALPHA * (delay - 1.0) + BETA * (delay - self.last);
+        let step = step.clamp(-MAX_STEP, MAX_STEP);
         self.last = delay;
         self.share = (self.share + step).clamp(0.0, MAX_SHARE);
         self.share
@@ -61,6 +65,15 @@ mod tests {
             assert!(longest <= most_delay, "{load}: {longest} targets");
             assert!((share - (1.0 - 1.0 / load)).abs() < 0.15, "{load}: {share}");
         }
+    }
+
+    #[test]
+    fn one_pause_does_not_refuse_nearly_everything() {
+        let mut controller = Controller::default();
+        let shares: Vec<f64> =
+            [0.2, 9.0, 0.2, 0.2].into_iter().map(|delay| controller.update(delay)).collect();
+        assert!(shares.iter().all(|share| *share < 0.15), "{shares:?}");
+        assert!(shares.last().is_some_and(|share| *share == 0.0), "{shares:?}");
     }
 
     #[test]
