@@ -10,7 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fedsx_kernel::runtime::{BlockingFailed, Runtime};
 use tokio::sync::oneshot;
 
-type Work = Box<dyn FnOnce() + Send>;
+/// Tells who waits for it what some work gave.
+type Finish = Box<dyn FnOnce() + Send>;
+type Work = Box<dyn FnOnce() -> Finish + Send>;
+
+/// The most that a thread does before it tells those who wait. Each may then go on at once with what the others do,
+/// and one thread is woken for all of them.
+const TOGETHER: usize = 8;
 
 /// What waits, and how many threads work on it; cheap to clone.
 #[derive(Clone)]
@@ -45,8 +51,11 @@ impl Lanes {
         let opens = {
             let mut queue = self.lock();
             queue.waiting.push_back(Box::new(move || {
-                // Nobody wants what it gives where the receiver is gone.
-                let _ = answer.send(work());
+                let done = work();
+                Box::new(move || {
+                    // Nobody wants what it gives where the receiver is gone.
+                    let _ = answer.send(done);
+                })
             }));
             let opens = queue.working < self.lanes;
             queue.working += usize::from(opens);
@@ -61,17 +70,20 @@ impl Lanes {
 
     fn work(&self) {
         loop {
-            let next = {
+            let some: Vec<Work> = {
                 let mut queue = self.lock();
-                let next = queue.waiting.pop_front();
-                if next.is_none() {
+                // What waits is shared among the threads.
+                let share = queue.waiting.len().div_ceil(self.lanes).min(TOGETHER);
+                if share == 0 {
                     queue.working = queue.working.saturating_sub(1);
+                    return;
                 }
-                next
+                queue.waiting.drain(..share).collect()
             };
-            let Some(next) = next else { return };
-            // Whoever waited for it learns from the channel that it panicked.
-            let _ = catch_unwind(AssertUnwindSafe(next));
+            // Whoever waited for one that panicked learns it from the channel.
+            let done = some.into_iter().map(|work| catch_unwind(AssertUnwindSafe(work)));
+            let done: Vec<_> = done.collect();
+            done.into_iter().flatten().for_each(|finish| finish());
         }
     }
 }

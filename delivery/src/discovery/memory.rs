@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedsx_kernel::runtime::Clock;
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 
 /// A value and when it was put, in milliseconds since 1970.
 #[derive(Clone)]
@@ -21,7 +21,7 @@ pub(crate) struct Memory<V: Clone + Send + Sync + 'static> {
 
 impl<V: Clone + Send + Sync + 'static> Memory<V> {
     pub fn new(entries: u64, ttl: Duration, clock: Arc<dyn Clock>) -> Self {
-        Self { cache: Cache::new(entries), clock, ttl }
+        Self { cache: Cache::new(usize::try_from(entries).unwrap_or(usize::MAX)), clock, ttl }
     }
 
     pub fn put(&self, key: &str, value: V) {

@@ -263,6 +263,11 @@ impl Discovery {
         self.inner.secrets.signer(&self.inner.parts, actor)
     }
 
+    /// What signs requests as an actor of ours, where that was asked since the log grew last.
+    pub(crate) fn signer_kept(&self, actor: &str) -> Option<KeySigner> {
+        self.inner.secrets.kept(&self.inner.parts, actor)
+    }
+
     /// What something reads of the document of an actor elsewhere while that is current; `None` where it would be
     /// fetched. Blocks.
     pub(crate) fn current<T>(

@@ -60,10 +60,16 @@ impl Secrets {
         Self { opened, signers, lanes: Lanes::new(runtime.clone()) }
     }
 
+    /// The current keys of an actor of ours, where they were read since the log grew last.
+    pub fn kept(&self, parts: &DiscoveryParts, actor: &str) -> Option<KeySigner> {
+        let head = parts.log.head();
+        self.signers.get(actor).filter(|(at, _)| *at == head).map(|(_, signer)| signer)
+    }
+
     /// The current keys of an actor of ours. Blocks.
     pub fn signer(&self, parts: &DiscoveryParts, actor: &str) -> Result<KeySigner, SignerError> {
         let head = parts.log.head();
-        if let Some((_, signer)) = self.signers.get(actor).filter(|(at, _)| *at == head) {
+        if let Some(signer) = self.kept(parts, actor) {
             return Ok(signer);
         }
         let history = parts.rules.keys(parts.log.state(), actor)?.unwrap_or_default();

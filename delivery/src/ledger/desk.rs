@@ -29,6 +29,13 @@ impl Desk {
         tokio::spawn(async move {
             let mut group = Vec::new();
             while wishes.recv_many(&mut group, TOGETHER).await > 0 {
+                // Whatever else can go on now may have a wish as well.
+                tokio::task::yield_now().await;
+                while group.len() < TOGETHER
+                    && let Ok(wish) = wishes.try_recv()
+                {
+                    group.push(wish);
+                }
                 let (ledger, group) = (ledger.clone(), std::mem::take(&mut group));
                 let now_ms = runtime.clock.now_ms();
                 let done = runtime.run(move || see_to(&ledger, now_ms, group)).await;

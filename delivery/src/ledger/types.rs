@@ -44,15 +44,20 @@ pub(crate) struct Status {
     pub seq: u64,
     pub kind: StatusKind,
     /// The first and the latest attempts, [`MAX_TIMELINE`] at most.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<Attempt>,
     /// How many attempts there were in all.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub attempts: u32,
     /// When the next attempt is due at the earliest, in milliseconds since 1970.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_ms: Option<i64>,
     pub recipients: u32,
+}
+
+/// What is left out of a row: there is one for each send.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Status {
@@ -99,7 +104,7 @@ pub(crate) struct Item {
     /// How many recipients there are in all.
     pub total: u32,
     /// How many further lists of recipients stand beside the item.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub chunks: u32,
     /// Whether the shared inbox of the peer serves: several recipients, all of whom the peer finds
     /// by the addressing. A hidden recipient is reached by the inbox of its own alone.
@@ -113,17 +118,17 @@ pub(crate) struct Item {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<String>,
     /// Failed attempts that count against the activity.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub attempts: u32,
     /// Not before this time, in milliseconds since 1970.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub next_ms: i64,
     /// How long it was to wait when that was decided, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_ms: Option<i64>,
     pub enqueued_ms: i64,
     /// How many recipients, in order, need nothing more.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub done: u32,
     /// Why one of those was refused for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]

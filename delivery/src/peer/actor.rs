@@ -31,6 +31,11 @@ const MAX_ITEMS: usize = 4096;
 const HELD_MS: i64 = 60_000;
 /// Inbound contact makes a resting peer probed at most so often.
 const CONTACT_PAUSE_MS: i64 = 60_000;
+/// An actor whose queue is empty stays for so long: often there is soon something else for the same peer, and to start
+/// an actor takes more than a send.
+const LINGER_MS: i64 = 30_000;
+/// Actors that may stay so.
+const LINGERING: usize = 2048;
 /// Timers are set again at least so often, so that a wall clock that jumps is noticed.
 const LONGEST_TIMER: Duration = Duration::from_secs(24 * 3600);
 
@@ -61,6 +66,8 @@ pub(super) struct State {
     wall: Wall,
     timer: Option<(i64, JoinHandle<()>)>,
     probed_ms: i64,
+    /// Until when it stays once there is nothing to do.
+    lingers_to_ms: i64,
     /// Where the next probe starts in what is ready.
     rotation: usize,
 }
@@ -71,6 +78,7 @@ impl State {
         self.queue.set_back(back_ms);
         self.health.set_back(back_ms);
         self.probed_ms = self.probed_ms.saturating_sub(back_ms);
+        self.lingers_to_ms = self.lingers_to_ms.saturating_sub(back_ms);
         // The timer goes by another clock, and comes when it should.
         if let Some((at_ms, _)) = &mut self.timer {
             *at_ms = at_ms.saturating_sub(back_ms);
@@ -113,6 +121,7 @@ impl Actor for PeerActor {
             wall: Wall::new(self.peers.context.now_ms()),
             timer: None,
             probed_ms: i64::MIN,
+            lingers_to_ms: i64::MIN,
             rotation: 0,
         })
     }
@@ -146,14 +155,17 @@ impl Actor for PeerActor {
             Message::Due => state.timer = None,
             Message::Ended(seq, report) => self.ended(state, seq, *report).await?,
         }
+        if !state.queue.is_done() {
+            state.lingers_to_ms = self.peers.context.now_ms().saturating_add(LINGER_MS);
+        }
         self.turn(&myself, state).await?;
         self.slot.in_flight.store(state.queue.in_flight(), Ordering::SeqCst);
         if let Some(seen) = seen {
             self.slot.seen.store(seen, Ordering::SeqCst);
         }
         self.peers.bump();
-        if state.queue.is_done() && self.peers.leave(&self.peer, &self.slot) {
-            myself.stop(Some(SHUTDOWN.to_owned()));
+        if state.queue.is_done() {
+            self.rest(&myself, state);
         }
         Ok(())
     }
@@ -267,6 +279,19 @@ impl PeerActor {
         Ok(())
     }
 
+    /// Leaves when nothing was to be done for a while.
+    fn rest(&self, myself: &ActorRef<Message>, state: &mut State) {
+        let now_ms = self.peers.context.now_ms();
+        if now_ms < state.lingers_to_ms && self.peers.count() <= LINGERING {
+            // One that is set already comes early, and sets the next.
+            if state.timer.is_none() {
+                self.set_timer(myself, state, Some(state.lingers_to_ms), now_ms);
+            }
+        } else if self.peers.leave(&self.peer, &self.slot) {
+            myself.stop(Some(SHUTDOWN.to_owned()));
+        }
+    }
+
     /// Starts what may be started and sets the timer for what comes next.
     async fn turn(
         &self,
@@ -319,9 +344,15 @@ impl PeerActor {
             &item,
             Outcome::because(Verdict::LocalFailure, "the attempt ended abnormally"),
         );
+        let gate = context.gate.clone();
         let work = async move {
             let timer = Timer::start();
-            let report = send::attempt(&context, &peer, seq, &item, schemes).await;
+            // What waits for its turn takes little memory: what an attempt needs is there from then on.
+            let Ok(_permit) = gate.acquire_owned().await else {
+                let outcome = Outcome::because(Verdict::Abandoned, "shutting down");
+                return Report::failed(&item, outcome);
+            };
+            let report = Box::pin(send::attempt(&context, &peer, seq, &item, schemes)).await;
             let verdict = &report.outcome.verdict;
             if let Some(outcome) = verdict.name() {
                 metrics::ATTEMPTS.count(1, &[outcome]);
@@ -390,7 +421,8 @@ impl PeerActor {
         next_ms: Option<i64>,
         now_ms: i64,
     ) {
-        if state.timer.as_ref().map(|(at, _)| *at) == next_ms {
+        // One that comes too early does no harm, and most are set for nothing.
+        if next_ms.is_none() || state.timer.as_ref().map(|(at, _)| *at) == next_ms {
             return;
         }
         if let Some((_, timer)) = state.timer.take() {

@@ -1,6 +1,6 @@
 //! Sending: one actor for each peer instance that something is owed to.
 //!
-//! Actors are started when something is queued and leave memory when their queue is empty. Nothing
+//! Actors are started when something is queued and leave memory a while after their queue is empty. Nothing
 //! polls: an actor waits for a message or for the one timer that its next attempt needs.
 
 mod actor;
@@ -323,6 +323,11 @@ impl Peers {
                 this.bump();
             }
         });
+    }
+
+    /// How many peers have an actor.
+    fn count(&self) -> usize {
+        lock(&self.slots).len()
     }
 
     /// Takes a peer's actor out, unless something was asked of it that it has not seen.

@@ -7,7 +7,8 @@ use fedsx_kernel::log::{Log, StoreError};
 use fedsx_kernel::pipeline::inbound::without_hidden;
 use fedsx_kernel::{Activity, Base, Cid};
 use hyper::body::Bytes;
-use moka::sync::Cache;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use serde_json::Value;
 
 use crate::audience::followers_of;
@@ -15,6 +16,8 @@ use crate::signature::BodyDigest;
 
 /// How much text is kept, in bytes.
 const KEPT_BYTES: u64 = 8 * 1024 * 1024;
+/// Activities that this is, about.
+const KEPT: usize = 4096;
 /// What an entry takes beside its text, about, in bytes.
 const OVERHEAD_BYTES: usize = 256;
 
@@ -35,14 +38,27 @@ pub(super) struct Outgoing {
 
 /// Activities that were sent a short while ago; cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Outgoings(Cache<Cid, Arc<Outgoing>>);
+pub(crate) struct Outgoings(Arc<Cache<Cid, Arc<Outgoing>, ByBytes>>);
+
+/// Counts what entries take in memory.
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Cid, Arc<Outgoing>> for ByBytes {
+    fn weight(&self, _: &Cid, outgoing: &Arc<Outgoing>) -> u64 {
+        outgoing.body.len().saturating_add(OVERHEAD_BYTES) as u64
+    }
+}
 
 impl Outgoings {
     pub fn new() -> Self {
-        let weight = |_: &Cid, outgoing: &Arc<Outgoing>| {
-            u32::try_from(outgoing.body.len().saturating_add(OVERHEAD_BYTES)).unwrap_or(u32::MAX)
-        };
-        Self(Cache::builder().weigher(weight).max_capacity(KEPT_BYTES).build())
+        Self(Arc::new(Cache::with_weighter(KEPT, KEPT_BYTES, ByBytes)))
+    }
+
+    /// An activity that was made ready before, where nothing was erased since.
+    pub(super) fn kept(&self, log: &Log, cid: &Cid) -> Option<Arc<Outgoing>> {
+        let erasures = log.erasures();
+        self.0.get(cid).filter(|kept| kept.erasures == erasures)
     }
 
     /// An activity as it is to be sent now; `None` where the log has none. What was erased is never taken from
@@ -54,7 +70,7 @@ impl Outgoings {
         cid: &Cid,
     ) -> Result<Option<Arc<Outgoing>>, StoreError> {
         let erasures = log.erasures();
-        if let Some(kept) = self.0.get(cid).filter(|kept| kept.erasures == erasures) {
+        if let Some(kept) = self.kept(log, cid) {
             return Ok(Some(kept));
         }
         let Some(activity) = log.activity(cid)? else { return Ok(None) };

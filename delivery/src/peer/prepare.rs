@@ -27,31 +27,63 @@ pub(super) struct Prepared {
 
 /// Reads all that an attempt needs, in one go. Blocks.
 pub(super) fn prepare(context: &Context, peer: &str, item: &Item) -> Result<Prepared, Outcome> {
-    let log = context.kernel.log();
-    let base = &context.kernel.options().base;
+    let (base, log) = (&context.kernel.options().base, context.kernel.log());
     let outgoing = context.outgoings.of(base, log, &item.cid).map_err(Outcome::local)?;
     let outgoing = outgoing.ok_or_else(|| Outcome::local("the body is missing"))?;
-    let activity = &outgoing.activity;
+    permitted(context, &outgoing.activity)?;
+    let signer = signer(context, &outgoing.activity).map_err(Outcome::local)?;
+    let statement = statement(context, &outgoing, peer).map_err(Outcome::local)?;
+    Ok(put_together(context, peer, item, outgoing, signer, statement))
+}
+
+/// The same where activity, keys and statement are in memory: most attempts are one of many with the same activity.
+/// What is left is a few values of the admission state, which keeps what was read last.
+pub(super) fn from_memory(
+    context: &Context,
+    peer: &str,
+    item: &Item,
+) -> Option<Result<Prepared, Outcome>> {
+    let outgoing = context.outgoings.kept(context.kernel.log(), &item.cid)?;
+    let author = outgoing.activity.actor();
+    let signer = context.discovery.signer_kept(author)?;
+    let statement = match outgoing.is_for_followers {
+        true => context.statements.kept(author, peer)?,
+        false => None,
+    };
+    if let Err(outcome) = permitted(context, &outgoing.activity) {
+        return Some(Err(outcome));
+    }
+    Some(Ok(put_together(context, peer, item, outgoing, signer, statement)))
+}
+
+/// Whether it may still be sent.
+fn permitted(context: &Context, activity: &Activity) -> Result<(), Outcome> {
     if activity.is_erased() {
         return Err(Outcome::because(Verdict::Erased, ERASED));
     }
     match context.standings.of(activity.actor()).map_err(Outcome::local)? {
-        standing if standing.suspended => {
-            return Err(Outcome::because(Verdict::Held, "suspended"));
-        }
+        standing if standing.suspended => Err(Outcome::because(Verdict::Held, "suspended")),
         standing if standing.blocked => {
-            return Err(Outcome::because(Verdict::Held, "its author is blocked"));
+            Err(Outcome::because(Verdict::Held, "its author is blocked"))
         }
-        _ => {}
+        _ => Ok(()),
     }
+}
+
+fn put_together(
+    context: &Context,
+    peer: &str,
+    item: &Item,
+    outgoing: Arc<Outgoing>,
+    signer: KeySigner,
+    statement: Option<HeaderValue>,
+) -> Prepared {
     let forwarded = !outgoing.is_ours;
-    let signer = signer(context, activity).map_err(Outcome::local)?;
-    let statement = statement(context, &outgoing, peer).map_err(Outcome::local)?;
     let next = usize::try_from(item.done).ok().and_then(|done| item.recipients.get(done));
     // Where it cannot be read, whoever needs it finds out why.
     let read = |id: &str| context.discovery.current(id, |document| Recipient::of(document, peer));
-    let known = next.and_then(|id| Some((id.clone(), read(id).ok()??)));
-    Ok(Prepared { outgoing: outgoing.clone(), signer, forwarded, statement, first: known })
+    let first = next.and_then(|id| Some((id.clone(), read(id).ok()??)));
+    Prepared { outgoing, signer, forwarded, statement, first }
 }
 
 /// The author's keys; the instance's where the author has none any more, since what it said last

@@ -9,7 +9,7 @@ use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 
 use super::Context;
-use super::prepare::{Prepared, prepare, signer};
+use super::prepare::{self, Prepared, prepare, signer};
 use super::recipient::Recipient;
 use super::verdict::{Objection, Outcome, Verdict, objection, of_answer, of_error};
 use crate::client::Request;
@@ -76,16 +76,21 @@ async fn try_once(
     schemes: Schemes,
     traceparent: Option<String>,
 ) -> Report {
-    let Ok(_permit) = context.gate.acquire().await else {
-        return Report::failed(item, Outcome::because(Verdict::Abandoned, "shutting down"));
+    let prepared = match prepare::from_memory(context, peer, item) {
+        Some(prepared) => prepared,
+        None => {
+            let (reader, from, what) = (context.clone(), peer.to_owned(), item.clone());
+            let read = move |_: &Ledger, _, _: &mut Writes| Ok(prepare(&reader, &from, &what));
+            match context.reads.see_to(read).await {
+                Ok(Ok(prepared)) => prepared,
+                Ok(Err(error)) => Err(Outcome::local(error)),
+                Err(error) => Err(Outcome::local(error)),
+            }
+        }
     };
-    let (reader, from, what) = (context.clone(), peer.to_owned(), item.clone());
-    let read = move |_: &Ledger, _, _: &mut Writes| Ok(prepare(&reader, &from, &what));
-    let prepared = match context.reads.see_to(read).await {
-        Ok(Ok(Ok(prepared))) => prepared,
-        Ok(Ok(Err(outcome))) => return Report::failed(item, outcome),
-        Ok(Err(error)) => return Report::failed(item, Outcome::local(error)),
-        Err(error) => return Report::failed(item, Outcome::local(error)),
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(outcome) => return Report::failed(item, outcome),
     };
     let mut sending = Sending {
         context,

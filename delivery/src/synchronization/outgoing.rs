@@ -11,10 +11,10 @@ use hyper::header::HeaderValue;
 use super::{PARTIAL, Partial, Statement, followers_at};
 use crate::audience::followers_of;
 
-/// Digests that are kept; beyond that all are computed anew.
+/// Statements that are kept; beyond that all are computed anew.
 const MAX_KEPT: usize = 10_000;
 
-/// The digests of followers by actor and instance; cheap to clone. One is computed from the graph
+/// What is said of followers by actor and instance; cheap to clone. One is computed from the graph
 /// when it is first wanted and forgotten when a follower of that instance comes or goes.
 #[derive(Clone, Default)]
 pub(crate) struct Statements {
@@ -23,7 +23,9 @@ pub(crate) struct Statements {
 
 #[derive(Default)]
 struct Kept {
-    digests: HashMap<(String, String), Option<Partial>>,
+    /// By actor, then by instance.
+    headers: HashMap<String, HashMap<String, Option<HeaderValue>>>,
+    count: usize,
     /// Rises with each change of the graph: what was read before one is not kept after it.
     changes: u64,
 }
@@ -37,7 +39,15 @@ impl Statements {
     pub fn changed(&self, actor: &str, origin: &str) {
         let mut kept = self.lock();
         kept.changes = kept.changes.wrapping_add(1);
-        kept.digests.remove(&(actor.to_owned(), origin.to_owned()));
+        let headers = kept.headers.get_mut(actor);
+        if headers.is_some_and(|headers| headers.remove(origin).is_some()) {
+            kept.count = kept.count.saturating_sub(1);
+        }
+    }
+
+    /// The header where it is kept, also that there is none.
+    pub fn kept(&self, actor: &str, origin: &str) -> Option<Option<HeaderValue>> {
+        self.lock().headers.get(actor)?.get(origin).cloned()
     }
 
     /// The header for what an actor sends to its followers on an instance; `None` where they are
@@ -48,31 +58,33 @@ impl Statements {
         actor: &str,
         origin: &str,
     ) -> Result<Option<HeaderValue>, StateError> {
-        let key = (actor.to_owned(), origin.to_owned());
         let (known, changes) = {
             let kept = self.lock();
-            (kept.digests.get(&key).copied(), kept.changes)
+            let known = kept.headers.get(actor).and_then(|headers| headers.get(origin).cloned());
+            (known, kept.changes)
         };
-        let digest = match known {
-            Some(digest) => digest,
-            None => {
-                let followers = followers_at(&Graph::new(GRAPH), state, actor, origin)?;
-                let digest = followers.map(|ids| Partial::of(ids.iter().map(String::as_str)));
-                let mut kept = self.lock();
-                if kept.changes == changes {
-                    if kept.digests.len() >= MAX_KEPT {
-                        kept.digests.clear();
-                    }
-                    kept.digests.insert(key, digest);
-                }
-                digest
-            }
-        };
+        if let Some(header) = known {
+            return Ok(header);
+        }
+        let followers = followers_at(&Graph::new(GRAPH), state, actor, origin)?;
+        let digest = followers.map(|ids| Partial::of(ids.iter().map(String::as_str)));
         let statement = digest.map(|digest| Statement {
             collection: followers_of(actor),
             url: format!("{actor}/{PARTIAL}"),
             digest,
         });
-        Ok(statement.and_then(|statement| statement.to_header()))
+        let header = statement.and_then(|statement| statement.to_header());
+        let mut kept = self.lock();
+        if kept.changes == changes {
+            if kept.count >= MAX_KEPT {
+                kept.headers.clear();
+                kept.count = 0;
+            }
+            let headers = kept.headers.entry(actor.to_owned()).or_default();
+            if headers.insert(origin.to_owned(), header.clone()).is_none() {
+                kept.count += 1;
+            }
+        }
+        Ok(header)
     }
 }
