@@ -75,7 +75,8 @@ fn lost_deliveries_are_fetched_by_those_who_may_see_them() {
     }
     assert!(!holds(&a, "alice", &lost[3]), "what is between others stays there");
     assert!(!holds(&a, "carol", &lost[2]), "what is for alice is for alice");
-    let feed = a.as_actor("carol").get("/projections/feed").expect(200, "carol's feed").text();
+    let feed =
+        a.as_actor("carol").get("/projections/feed").expect(200, "carol's feed").text_whole();
     assert!(feed.contains("for followers") && !feed.contains("for alice"), "{feed}");
     let stranger = a.client().get(&lost[1].id.replace(&b.base, &a.base));
     assert_eq!(stranger.status, 404, "strangers see nothing of it");

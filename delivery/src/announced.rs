@@ -118,7 +118,9 @@ impl Announced {
                 Ok(()) => return,
                 Err(refusal) => match pause.filter(|_| may_pass(&refusal)) {
                     Some(pause) => {
-                        self.kernel.runtime().clock.sleep(Duration::from_secs(pause)).await;
+                        if !crate::pause::pause(&self.kernel, Duration::from_secs(pause)).await {
+                            return;
+                        }
                     }
                     None => {
                         tracing::info!(%url, %refusal, "what was announced is not to be had");

@@ -18,6 +18,7 @@ mod gaps;
 mod index;
 mod ledger;
 pub mod moves;
+mod pause;
 mod peer;
 pub mod service;
 pub mod signature;

@@ -74,25 +74,30 @@ impl MoveChecks {
     fn spawn(&self, cid: Cid) {
         let this = self.clone();
         tokio::spawn(async move {
-            this.see_to(&cid).await;
+            if !this.see_to(&cid).await {
+                return;
+            }
             if let Err(error) = this.ledgers.apply(vec![(Self::place(&cid), None)]) {
                 tracing::warn!(%cid, %error, "a Move that was decided stays in the ledger");
             }
         });
     }
 
-    async fn see_to(&self, cid: &Cid) {
+    /// Whether it was decided; otherwise the node stops, and the next start goes on.
+    async fn see_to(&self, cid: &Cid) -> bool {
         for pause in PAUSES_S.map(Some).into_iter().chain([None]) {
             let outcome = match self.permits.acquire().await {
                 Ok(_permit) => self.decide(cid).await,
-                Err(_) => return,
+                Err(_) => return false,
             };
             match outcome {
                 Ok(None) => tracing::info!(%cid, "a Move counts"),
                 Ok(Some(reason)) => tracing::info!(%cid, reason, "a Move does not count"),
                 Err(refusal) => match pause.filter(|_| may_pass(&refusal)) {
                     Some(pause) => {
-                        self.kernel.runtime().clock.sleep(Duration::from_secs(pause)).await;
+                        if !crate::pause::pause(&self.kernel, Duration::from_secs(pause)).await {
+                            return false;
+                        }
                         continue;
                     }
                     None => {
@@ -100,8 +105,9 @@ impl MoveChecks {
                     }
                 },
             }
-            return;
+            break;
         }
+        true
     }
 
     /// Why the Move does not count; `None` where it does, which is in the log then.

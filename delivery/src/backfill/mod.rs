@@ -180,8 +180,11 @@ impl Context {
                 tracing::error!(%error, "a backfill's progress could not be kept");
             }
             self.active.send_modify(|active| *active = active.saturating_sub(1));
-            self.kernel.runtime().clock.sleep(*pause).await;
+            let goes_on = crate::pause::pause(&self.kernel, *pause).await;
             self.active.send_modify(|active| *active += 1);
+            if !goes_on {
+                return;
+            }
         }
         let (ledger, key) = (self.ledger.clone(), job.key());
         let forget = move || {

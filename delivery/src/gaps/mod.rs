@@ -148,7 +148,11 @@ impl Context {
         let mut pause = self.options.heal_after();
         loop {
             let random = &*self.kernel.runtime().random;
-            self.kernel.runtime().clock.sleep(jittered(pause, self.options.jitter, random)).await;
+            if !crate::pause::pause(&self.kernel, jittered(pause, self.options.jitter, random))
+                .await
+            {
+                return;
+            }
             let Ok(permit) = self.gate.acquire().await else { return };
             // What shows from here on is in the ledger when the run reads it, or asks for another.
             if let Some(again) = self.running().get_mut(author) {

@@ -191,6 +191,11 @@ impl Log {
         }
     }
 
+    /// Returns when the log is closed. Whoever pauses for long before it goes on ends with this.
+    pub async fn closed(&self) {
+        self.inner.requests.closed().await;
+    }
+
     /// The last durable `global_seq`.
     pub fn head(&self) -> u64 {
         *self.inner.head.borrow()
