@@ -138,12 +138,18 @@ impl Writer {
             drop(spans);
             appends = std::mem::take(&mut committed.rest);
             let appended = committed.appends();
+            let moved = matches!(committed.outcome, Ok(Some(_)));
             match committed.outcome {
                 Ok(Some(new)) => {
                     self.commits.fetch_add(1, Ordering::Relaxed);
                     metrics::COMMIT_SECONDS.record(timer.seconds(), &[]);
                     metrics::COMMIT_APPENDS.record(appended, &[]);
-                    self.head.send_replace(new.global_seq);
+                    // Whoever asks sees it from now on. Those who wait for more are woken below: they
+                    // are many, and whoever waits for an answer is first.
+                    self.head.send_if_modified(|head| {
+                        *head = new.global_seq;
+                        false
+                    });
                     head = Some(new);
                 }
                 // Nothing was written; after a full disk, the next batch may find room.
@@ -159,6 +165,9 @@ impl Writer {
             for (result, answer) in committed.answers {
                 metrics::APPENDS.count(1, &[outcome(&result)]);
                 let _ = answer.send(result);
+            }
+            if moved {
+                self.head.send_modify(|_| ());
             }
         }
         // The ledgers that these waited with were written before the commit.
