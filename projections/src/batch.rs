@@ -20,9 +20,9 @@ use crate::table_state::TableState;
 
 /// Records in one commit. What is folded in one go between two commits writes each row once, and
 /// rows in their order are written faster together.
-const COMMIT_RECORDS: u64 = 65_536;
+const COMMIT_RECORDS: u64 = 4096;
 /// Rows that are kept in memory until a commit, about.
-const COMMIT_ROWS: usize = 8192;
+const COMMIT_ROWS: usize = 16_384;
 
 /// What batches are folded with.
 pub(crate) struct Folding<'a> {

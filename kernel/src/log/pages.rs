@@ -30,12 +30,6 @@ struct Page {
     records: Mutex<Option<Records>>,
 }
 
-impl Page {
-    fn is(&self, after: u64, limit: usize) -> bool {
-        self.after == after && self.limit == limit
-    }
-}
-
 /// What those read who catch up.
 pub(super) struct Pages {
     kept: Mutex<VecDeque<Arc<Page>>>,
@@ -81,21 +75,6 @@ impl Pages {
         Ok(new)
     }
 
-    /// Reads a page that somebody will ask for soon, where nobody did before.
-    pub(super) fn ahead(
-        &self,
-        after: u64,
-        limit: usize,
-        erasures: u64,
-        read: impl FnOnce() -> Result<Vec<Record>, StoreError>,
-    ) -> Result<(), StoreError> {
-        let is_it = |page: &Arc<Page>| page.is(after, limit) && page.erasures == erasures;
-        if lock(&self.kept).iter().any(is_it) {
-            return Ok(());
-        }
-        self.page(after, limit, erasures, read).map(drop)
-    }
-
     /// Somebody reads at the end of the log; pages that nobody asks for meanwhile are not kept.
     pub(super) fn pass(&self) {
         if !self.used.swap(false, Ordering::Relaxed) {
@@ -107,7 +86,7 @@ impl Pages {
         let mut kept = lock(&self.kept);
         // What was read before a body was erased may hold it.
         kept.retain(|page| page.erasures == erasures);
-        if let Some(page) = kept.iter().find(|page| page.is(after, limit)) {
+        if let Some(page) = kept.iter().find(|page| page.after == after && page.limit == limit) {
             return page.clone();
         }
         let page = Arc::new(Page { after, limit, erasures, records: Mutex::new(None) });

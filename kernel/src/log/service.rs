@@ -305,24 +305,10 @@ impl Log {
         self.inner.recent.after(after, limit)
     }
 
-    /// Whether who stands at a position has far to go.
-    pub fn is_far(&self, at: u64) -> bool {
-        Pages::is_far(self.head(), at)
-    }
-
-    /// Reads a page ahead, for a follower that is far behind and at work on what comes before: it is
-    /// there when [`Log::page`] is asked for it.
-    pub fn read_ahead(&self, after: u64, limit: usize) -> Result<(), StoreError> {
-        if !self.is_far(after) {
-            return Ok(());
-        }
-        self.inner.pages.ahead(after, limit, self.erasures(), || self.sweep(after, limit))
-    }
-
     /// Waits for the turn of a follower that stands at a position to read on; at the end of the log
     /// there are no turns. So those who catch up stay together, and share what they read.
     pub async fn turn(&self, at: u64) -> Option<SemaphorePermit<'_>> {
-        if self.is_far(at) { self.inner.pages.turn().await } else { None }
+        if Pages::is_far(self.head(), at) { self.inner.pages.turn().await } else { None }
     }
 
     /// Up to `limit` records of a stream from a position on.

@@ -80,20 +80,11 @@ impl Actor for Projector {
         match message {
             Message::Wake => {
                 self.runner.shared.awake();
-                let at = runner.at();
-                let turn = self.log.turn(at).await;
-                let (next, limit) = runner.page_after(at);
+                let turn = self.log.turn(runner.at()).await;
                 let (lane, traces) = (self.lane(turn.is_some()), self.runtime.traces.clone());
                 let work = move || runner.advance(&traces);
                 let advanced = match lane {
                     Some(lane) => self.runtime.run_in(lane, work).await,
-                    None if self.log.is_far(next) => {
-                        // What comes next is read meanwhile. Where that fails, it fails once more when
-                        // it is asked for.
-                        let log = self.log.clone();
-                        let reading = self.runtime.run(move || log.read_ahead(next, limit));
-                        tokio::join!(biased; self.runtime.run(work), reading).0
-                    }
                     None => self.runtime.run(work).await,
                 };
                 drop(turn);

@@ -166,12 +166,6 @@ impl Runner {
         }
     }
 
-    /// The page of the log that is folded after the batch that begins at a position.
-    pub(crate) fn page_after(&self, at: u64) -> (u64, usize) {
-        let begins = (at - at % self.batch).saturating_add(self.batch);
-        (begins, usize::try_from(self.batch).unwrap_or(usize::MAX))
-    }
-
     /// Folds one batch into each build and commits what is enough for a commit; tells whether
     /// there is more.
     pub(crate) fn advance(&self, traces: &Traces) -> Result<bool, Halt> {
