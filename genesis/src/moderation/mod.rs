@@ -30,8 +30,7 @@ pub use decision::{Action, Decision, MODERATE, decided, undone};
 pub(crate) use fold::fold;
 pub use hidden::Hidden;
 pub use record::{MODERATION_NOTED, Note, Row, Stands, last, note, page, row};
-pub(crate) use standing::Standings;
-pub use standing::{Standing, allows_only_listed, is_suspended, standing};
+pub use standing::{Standing, Standings, allows_only_listed, is_suspended, standing};
 pub use subject::{Subject, SubjectError};
 
 /// The longest reason, in characters.

@@ -29,7 +29,7 @@ impl Standing {
 }
 
 /// Bytes of what is kept, about.
-const KEPT_BYTES: u64 = 512 * 1024;
+const KEPT_BYTES: u64 = 2 * 1024 * 1024;
 
 impl Keepable for Standing {
     fn bytes(&self) -> usize {
@@ -39,21 +39,21 @@ impl Keepable for Standing {
 
 /// How this instance stands to those who were asked for last. Each delivery asks, and nothing of it
 /// changes until something is decided.
-pub(crate) struct Standings(Kept<Standing>);
+pub struct Standings(Kept<Standing>);
 
-impl Standings {
+impl Default for Standings {
     /// None yet.
-    pub(crate) fn new() -> Self {
+    fn default() -> Self {
         Self(Kept::new(KEPT_BYTES))
     }
+}
 
+impl Standings {
     /// The same as [`standing`].
-    pub(crate) fn of(
-        &self,
-        base: &Base,
-        state: &dyn StateView,
-        id: &str,
-    ) -> Result<Standing, StateError> {
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn of(&self, base: &Base, state: &dyn StateView, id: &str) -> Result<Standing, StateError> {
         match last_decision(state)? {
             None => Ok(Standing::default()),
             Some(last) => self.0.of(id, last, |_| standing(base, state, id)),

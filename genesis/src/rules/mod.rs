@@ -65,7 +65,7 @@ impl GenesisRules {
             scripts: Scripts::new(),
             types: Types::new(),
             histories: Histories::new(),
-            standings: Standings::new(),
+            standings: Standings::default(),
         }
     }
 
