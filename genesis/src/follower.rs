@@ -138,8 +138,7 @@ impl Following {
         }
         let write = (self.place(), Some(last.to_be_bytes().to_vec()));
         let ledgers = self.ledgers.clone();
-        let lane = self.kernel.log().lane();
-        let written = runtime.run_in(lane, move || ledgers.apply(vec![write])).await;
+        let written = runtime.run(move || ledgers.apply(vec![write])).await;
         written.map_err(|e| internal(&e))??;
         self.progress.send_replace(last);
         Ok(more)

@@ -217,7 +217,8 @@ impl Log {
         self.inner.hurry.notify_one();
     }
 
-    /// What those do together who follow the log and are told together: short work of each.
+    /// What projections do together, who follow the log and are told together: short work of each, which waits for
+    /// the same storage.
     pub fn lane(&self) -> &Lane {
         &self.inner.lane
     }
