@@ -6,21 +6,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::disk_faults::{uncompressed, verifies};
+use crate::support::files::copy;
 use crate::support::node::{Ended, Spec, command, run_to_end, verify};
 use crate::support::verbs::{Published, note};
 use crate::support::{Peer, Sign};
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory");
-    for entry in fs::read_dir(from).expect("the directory").filter_map(Result::ok) {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).expect("copied");
-        }
-    }
-}
 
 fn recover(from: &Path, to: &Path) -> (Ended, Value) {
     let mut recover = command();

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::support::files::copy;
 use crate::support::node::{Ended, Node, command, run_to_end};
 
 /// Runs `fedsx log check`.
@@ -12,19 +13,6 @@ fn check(url: &str, state: &Path, more: &[&str]) -> Ended {
     let mut check = command();
     check.args(["log", "check", "--url", url, "--state"]).arg(state).args(more);
     run_to_end(check)
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory");
-    for entry in fs::read_dir(from).expect("the directory") {
-        let path = entry.expect("an entry").path();
-        let target = to.join(path.file_name().expect("a name"));
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(&path, &target).expect("a copy");
-        }
-    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::support::files::copy;
 use crate::support::node::{Ended, Node, Spec, command, run_to_end, verify};
 use crate::support::{Peer, Sign};
 
@@ -122,18 +123,6 @@ fn genesis(args: &[&str], directory: Option<&Path>) -> Ended {
         command.arg("--genesis").arg(directory);
     }
     run_to_end(command)
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory");
-    for entry in fs::read_dir(from).expect("the directory").filter_map(Result::ok) {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).expect("copied");
-        }
-    }
 }
 
 #[test]

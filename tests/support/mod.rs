@@ -4,6 +4,7 @@ pub mod client;
 pub mod collector;
 pub mod crates;
 pub mod exposition;
+pub mod files;
 pub mod foreign;
 pub mod inside;
 pub mod matrix;
