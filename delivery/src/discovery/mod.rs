@@ -8,7 +8,6 @@ mod document;
 pub(crate) mod fetch;
 mod flights;
 mod history;
-mod lanes;
 mod lifetime;
 mod memory;
 mod sign;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fedsx_kernel::keys::{Algorithm, Purpose, RingError, SecretKey};
-use fedsx_kernel::runtime::{BlockingFailed, Runtime};
+use fedsx_kernel::runtime::{BlockingFailed, Lane, Runtime};
 use fedsx_kernel::state::StateError;
 use futures::future::BoxFuture;
 use hyper::header::HeaderMap;
@@ -12,7 +12,6 @@ use hyper::{Method, Uri};
 use thiserror::Error;
 
 use super::DiscoveryParts;
-use super::lanes::Lanes;
 use super::memory::Memory;
 use crate::client::{SignError, SignRequest};
 use crate::ledger::{Signing, signing_of};
@@ -22,6 +21,9 @@ use crate::signature::{self, Ask, BodyDigest, RequestToSign, Scheme, Signer};
 const KEPT: u64 = 256;
 /// For how long.
 const KEPT_FOR: Duration = Duration::from_secs(300);
+/// RSA signatures that a thread makes before it tells those who wait. Each may then go on at once with what the others
+/// do, and one thread is woken for all of them. A post to a thousand instances asks for a thousand at once.
+const TOGETHER: usize = 8;
 
 /// Why requests cannot be signed as an actor.
 #[derive(Debug, Error)]
@@ -50,14 +52,16 @@ pub(super) struct Secrets {
     opened: Memory<SecretKey>,
     /// With the end of the log when the state was read: until it grows, nobody has another key.
     signers: Memory<(u64, KeySigner)>,
-    lanes: Lanes,
+    /// Where RSA signs.
+    lane: Lane,
 }
 
 impl Secrets {
     pub fn new(runtime: &Runtime) -> Self {
         let opened = Memory::new(KEPT, KEPT_FOR, runtime.clock.clone());
         let signers = Memory::new(KEPT, KEPT_FOR, runtime.clock.clone());
-        Self { opened, signers, lanes: Lanes::new(runtime.clone()) }
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { opened, signers, lane: Lane::new(threads, TOGETHER) }
     }
 
     /// The current keys of an actor of ours, where they were read since the log grew last.
@@ -96,8 +100,8 @@ impl Secrets {
         if keys.rsa.is_none() && keys.ed25519.is_none() {
             return Err(SignerError::NoKey(actor.to_owned()));
         }
-        let (runtime, lanes) = (parts.runtime.clone(), self.lanes.clone());
-        let signer = KeySigner { keys: Arc::new(keys), runtime, lanes };
+        let (runtime, lane) = (parts.runtime.clone(), self.lane.clone());
+        let signer = KeySigner { keys: Arc::new(keys), runtime, lane };
         self.signers.put(actor, (head, signer.clone()));
         Ok(signer)
     }
@@ -115,7 +119,7 @@ struct Keys {
 pub struct KeySigner {
     keys: Arc<Keys>,
     runtime: Runtime,
-    lanes: Lanes,
+    lane: Lane,
 }
 
 impl KeySigner {
@@ -168,7 +172,7 @@ impl KeySigner {
             signature::sign_asked(scheme, &request, &signer, &mut signed, random, ask)?;
             Ok::<_, SignerError>(signed)
         };
-        *headers = self.lanes.run(work).await??;
+        *headers = self.runtime.run_in(&self.lane, work).await??;
         Ok(())
     }
 }

@@ -56,7 +56,7 @@ impl Books<'_> {
         random: &dyn Random,
         writes: &mut Writes,
     ) -> Result<Settled, StoreError> {
-        let Ended { seq, generation, item, report, mut health, suspects } = ended;
+        let Ended { seq, generation, mut item, report, mut health, suspects } = ended;
         let before = health.memory.clone();
         let mut items = Vec::new();
         let mut status = self.status(seq, &item)?;
@@ -67,24 +67,23 @@ impl Books<'_> {
             health.memory.schemes.learn(lesson, self.now_ms);
         }
         let blamed = health.blames_peer(seq, &report.outcome.verdict);
-        if matches!(report.outcome.verdict, Verdict::Delivered | Verdict::Skipped) {
-            let delivered = report.outcome.verdict == Verdict::Delivered;
-            if delivered {
-                health.answered();
-            }
-            status.kind = if delivered { StatusKind::Delivered } else { StatusKind::Skipped };
-            status.next_ms = None;
-            writes.remove_item(self.peer, seq);
-            writes.remove_chunks(self.peer, seq, &item);
-            writes.status(&item.cid, self.peer, &status)?;
-            if health.memory != before {
-                writes.memory(self.peer, &health.memory)?;
-            }
-            return Ok(Settled { health, items: vec![(seq, None)] });
+        // The queue shares it, and what leaves is not copied.
+        if !matches!(report.outcome.verdict, Verdict::Delivered | Verdict::Skipped) {
+            let item = Arc::make_mut(&mut item);
+            (item.done, item.refused) = (report.done, report.refused);
         }
-        let mut item = Item { done: report.done, refused: report.refused, ..Item::clone(&item) };
         match report.outcome.verdict {
-            Verdict::Delivered | Verdict::Skipped => {}
+            Verdict::Delivered | Verdict::Skipped => {
+                let delivered = report.outcome.verdict == Verdict::Delivered;
+                if delivered {
+                    health.answered();
+                }
+                status.kind = if delivered { StatusKind::Delivered } else { StatusKind::Skipped };
+                status.next_ms = None;
+                writes.remove_item(self.peer, seq);
+                writes.remove_chunks(self.peer, seq, &item);
+                items.push((seq, None));
+            }
             Verdict::Erased => {
                 status.erase();
                 writes.remove_item(self.peer, seq);
@@ -95,7 +94,7 @@ impl Books<'_> {
                 if code.is_some() {
                     health.answered();
                 }
-                self.park(writes, seq, item.clone(), &mut status, reason)?;
+                self.park(writes, seq, Item::clone(&item), &mut status, reason)?;
                 items.push((seq, None));
             }
             Verdict::PeerFailed { .. } | Verdict::Faulted if blamed => {
@@ -116,18 +115,20 @@ impl Books<'_> {
                     }
                 }
                 if acquitted.contains(&seq) {
+                    let item = Arc::make_mut(&mut item);
                     item.attempts = item.attempts.saturating_sub(1);
                     item.next_ms = 0;
                 }
                 status.next_ms = health.memory.until_ms;
                 writes.item(self.peer, seq, &item)?;
-                items.push((seq, Some(item.clone())));
+                items.push((seq, Some(Item::clone(&item))));
             }
             Verdict::Abandoned | Verdict::Held => {
-                items.push((seq, Some(item.clone())));
+                items.push((seq, Some(Item::clone(&item))));
                 return Ok(Settled { health, items });
             }
             Verdict::PeerFailed { .. } | Verdict::Faulted | Verdict::LocalFailure => {
+                let item = Arc::make_mut(&mut item);
                 item.attempts = item.attempts.saturating_add(1);
                 if report.outcome.verdict == Verdict::Faulted {
                     health.failed.insert(seq);
@@ -138,7 +139,7 @@ impl Books<'_> {
                         item.next_ms = after(self.now_ms, pause);
                         item.pause_ms = Some(after(0, pause));
                         status.next_ms = Some(item.next_ms);
-                        writes.item(self.peer, seq, &item)?;
+                        writes.item(self.peer, seq, item)?;
                         items.push((seq, Some(item.clone())));
                     }
                     None => {

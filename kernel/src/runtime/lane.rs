@@ -2,42 +2,65 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::blocking::{Blocking, Work};
+use super::blocking::Blocking;
 
-/// Short pieces of blocking work that come together: one thread of the pool does them, one after the
-/// other, instead of waking a thread for each.
+/// Tells who waits for it what some work gave.
+pub(super) type Finish = Box<dyn FnOnce() + Send>;
+/// Work, which gives how to tell what it gave.
+pub(super) type Step = Box<dyn FnOnce() -> Finish + Send>;
+
+/// Pieces of blocking work that come together: a few threads of the pool do them in the order in which they came,
+/// instead of waking a thread for each.
 ///
-/// Whatever takes long holds up all that waits behind it, and belongs into the pool by itself.
-#[derive(Clone, Default)]
-pub struct Lane(Arc<Mutex<Queue>>);
+/// Whatever takes long holds up all that waits behind it, and belongs into the pool by itself. Clones share a lane.
+#[derive(Clone)]
+pub struct Lane {
+    queue: Arc<Mutex<Queue>>,
+    threads: usize,
+    together: usize,
+}
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<Work>,
-    /// Whether a thread is at it, or on its way.
-    served: bool,
+    waiting: VecDeque<Step>,
+    /// How many threads are at it, or on their way.
+    serving: usize,
+}
+
+impl Default for Lane {
+    /// One thread, which tells of each piece of work when it is done.
+    fn default() -> Self {
+        Self::new(1, 1)
+    }
 }
 
 impl Lane {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A lane for so many threads, of which each does up to `together` pieces of work before it tells those who
+    /// wait: they are then woken at once.
+    pub fn new(threads: usize, together: usize) -> Self {
+        Self { queue: Arc::default(), threads: threads.max(1), together: together.max(1) }
     }
 
-    /// Takes work, and a thread of the pool where none is at it.
-    pub(super) fn take(&self, work: Work, pool: &dyn Blocking) {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes work, and a thread of the pool where more may be at it.
+    pub(super) fn take(&self, step: Step, pool: &dyn Blocking) {
         {
             let mut queue = self.queue();
-            queue.waiting.push_back(work);
-            if std::mem::replace(&mut queue.served, true) {
+            queue.waiting.push_back(step);
+            if queue.serving >= self.threads {
                 return;
             }
+            queue.serving += 1;
         }
         let turn = Turn { lane: self.clone(), ended: false };
         pool.spawn(Box::new(move || turn.serve()));
     }
 }
 
-/// The turn of the thread that does the work.
+/// The turn of a thread that does the work.
 struct Turn {
     lane: Lane,
     ended: bool,
@@ -46,19 +69,22 @@ struct Turn {
 impl Turn {
     fn serve(mut self) {
         loop {
-            let work = {
+            let some: Vec<Step> = {
                 let mut queue = self.lane.queue();
-                match queue.waiting.pop_front() {
-                    Some(work) => work,
-                    None => {
-                        queue.served = false;
-                        self.ended = true;
-                        return;
-                    }
+                // What waits is shared among the threads.
+                let share = queue.waiting.len().div_ceil(self.lane.threads);
+                let share = share.min(self.lane.together);
+                if share == 0 {
+                    queue.serving -= 1;
+                    self.ended = true;
+                    return;
                 }
+                queue.waiting.drain(..share).collect()
             };
-            // Whoever waits for it learns that it failed; the others get their turn.
-            let _ = catch_unwind(AssertUnwindSafe(work));
+            // Whoever waits for what panicked learns that it failed; the others get their turn.
+            let done = some.into_iter().map(|step| catch_unwind(AssertUnwindSafe(step)));
+            let done: Vec<_> = done.collect();
+            done.into_iter().flatten().for_each(|finish| finish());
         }
     }
 }
@@ -68,18 +94,21 @@ impl Drop for Turn {
     fn drop(&mut self) {
         if !self.ended {
             let mut queue = self.lane.queue();
-            queue.served = false;
-            queue.waiting.clear();
+            queue.serving -= 1;
+            if queue.serving == 0 {
+                queue.waiting.clear();
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
 
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use super::super::blocking::Work;
     use super::super::{InlineBlocking, Runtime};
     use super::*;
 
@@ -96,16 +125,20 @@ mod tests {
     #[test]
     fn one_turn_does_all_that_waits() {
         let (lane, pool, done) = (Lane::default(), Later::default(), Arc::new(AtomicUsize::new(0)));
+        let nothing = || Box::new(|| ()) as Finish;
         for number in 0..3 {
             let done = done.clone();
-            let work = move || assert_eq!(done.fetch_add(1, Ordering::SeqCst), number, "in order");
-            lane.take(Box::new(work), &pool);
+            let step = move || {
+                assert_eq!(done.fetch_add(1, Ordering::SeqCst), number, "in order");
+                nothing()
+            };
+            lane.take(Box::new(step), &pool);
         }
         let turns = std::mem::take(&mut *pool.0.lock().unwrap());
         assert_eq!(turns.len(), 1);
         turns.into_iter().for_each(|turn| turn());
         assert_eq!(done.load(Ordering::SeqCst), 3);
-        lane.take(Box::new(|| ()), &pool);
+        lane.take(Box::new(nothing), &pool);
         assert_eq!(pool.0.lock().unwrap().len(), 1, "the next turn");
     }
 
@@ -119,12 +152,34 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_waits_for_a_pool_that_ended() {
-        let pool = Arc::new(Later::default());
-        let runtime = Runtime { blocking: pool.clone(), ..Runtime::system() };
-        let lane = Lane::default();
-        let (one, two) = (runtime.run_in(&lane, || ()), runtime.run_in(&lane, || ()));
-        let end = async { pool.0.lock().unwrap().clear() };
-        let (one, two, ()) = tokio::join!(one, two, end);
-        assert!(one.is_err() && two.is_err());
+        for lane in [Lane::default(), Lane::new(2, 8)] {
+            let pool = Arc::new(Later::default());
+            let runtime = Runtime { blocking: pool.clone(), ..Runtime::system() };
+            let some = (0..3).map(|_| runtime.run_in(&lane, || ()));
+            let end = async { pool.0.lock().unwrap().clear() };
+            let (done, ()) = tokio::join!(futures::future::join_all(some), end);
+            assert!(done.iter().all(Result::is_err));
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_more_threads_than_it_has_and_a_panic_ends_none_of_it() {
+        let (lane, runtime) = (Lane::new(2, 8), Runtime::system());
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let work = |n: usize| {
+            let (now, most) = (now.clone(), most.clone());
+            runtime.run_in(&lane, move || {
+                assert_ne!(n, 7, "one of them panics");
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                (0..50).for_each(|_| std::thread::yield_now());
+                now.fetch_sub(1, Ordering::SeqCst);
+                n
+            })
+        };
+        let done = futures::future::join_all((0..40).map(work)).await;
+        for (n, done) in done.into_iter().enumerate() {
+            assert_eq!(done.ok(), (n != 7).then_some(n));
+        }
+        assert!((1..=2).contains(&most.load(Ordering::SeqCst)));
     }
 }

@@ -47,33 +47,36 @@ impl Runtime {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, BlockingFailed> {
-        let (work, receive) = answered(work);
-        self.blocking.spawn(work);
+        let (step, receive) = answered(work);
+        self.blocking.spawn(Box::new(move || step()()));
         receive.await.map_err(|_| BlockingFailed)
     }
 
-    /// The same, by the thread that does what waits in a lane.
+    /// The same, by a thread that does what waits in a lane.
     pub async fn run_in<T: Send + 'static>(
         &self,
         lane: &Lane,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, BlockingFailed> {
-        let (work, receive) = answered(work);
-        lane.take(work, self.blocking.as_ref());
+        let (step, receive) = answered(work);
+        lane.take(step, self.blocking.as_ref());
         receive.await.map_err(|_| BlockingFailed)
     }
 }
 
 fn answered<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> (blocking::Work, oneshot::Receiver<T>) {
+) -> (lane::Step, oneshot::Receiver<T>) {
     let (answer, receive) = oneshot::channel();
     let span = tracing::Span::current();
-    let work = move || {
-        // The receiver is gone only where its future was dropped; nobody wants the answer.
-        let _ = answer.send(span.in_scope(work));
+    let step = move || -> lane::Finish {
+        let done = span.in_scope(work);
+        Box::new(move || {
+            // The receiver is gone only where its future was dropped; nobody wants the answer.
+            let _ = answer.send(done);
+        })
     };
-    (Box::new(work), receive)
+    (Box::new(step), receive)
 }
 
 /// The blocking work panicked or the pool is gone.
