@@ -2,12 +2,10 @@
 
 mod components;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use fedsx_kernel::keys::Algorithm;
 use fedsx_kernel::runtime::Random;
 use hyper::http::header::{HeaderMap, HeaderValue};
-use sfv::{BareItem, Dictionary, InnerList, Item, Key, ListEntry, Parser};
+use sfv::{BareItem, Dictionary, FieldType as _, InnerList, Integer, Item, Key, ListEntry, Parser};
 
 use super::ask::{Ask, EXPIRES_S};
 use super::error::shown;
@@ -21,8 +19,6 @@ use components::{Component, Message};
 
 /// The label of the signatures that are made here.
 const LABEL: &str = "sig1";
-/// The largest whole number of a structured field (RFC 8941, section 3.3.1).
-const MAX_INTEGER: i64 = 999_999_999_999_999;
 
 /// Signs `"@method" "@target-uri"` and, with a body, `"content-digest"`, and what else is asked for.
 pub(super) fn sign(
@@ -48,68 +44,64 @@ pub(super) fn sign(
             names.push(name);
         }
     }
-    let parameters = parameters(&names, request, signer, ask)?;
+    let input = signature_input(&names, request, signer, ask)?;
     let message = Message { method: request.method, target, headers };
-    let base = message.base_to_sign(&names, &parameters)?;
-    let signature = STANDARD.encode(signer.key.sign(base.as_bytes(), random)?);
-    headers.insert(SIGNATURE_INPUT, HeaderValue::try_from(format!("{LABEL}={parameters}"))?);
-    headers.insert(SIGNATURE, HeaderValue::try_from(format!("{LABEL}=:{signature}:"))?);
-    Ok(())
+    let unwritable = |_: SignatureError| SignError::Unquotable("signature input");
+    let covered = components::read(&input).map_err(unwritable)?;
+    let base = message.signature_base(&covered, &input).map_err(unwritable)?;
+    let signature = signer.key.sign(base.as_bytes(), random)?;
+    set(headers, SIGNATURE_INPUT, ListEntry::InnerList(input))?;
+    set(headers, SIGNATURE, ListEntry::Item(Item::new(BareItem::ByteSequence(signature))))
 }
 
-/// The covered components and parameters of a signature to be made, as they stand in the signature base and in
-/// `Signature-Input` (section 2.3): an inner list (RFC 8941, section 3.1.1). Each send has one, so it is written
-/// straight to text; tests read it back by the parser of the other side.
-fn parameters(
+/// The covered components and parameters of a signature to be made.
+fn signature_input(
     names: &[&str],
     request: &RequestToSign<'_>,
     signer: &Signer<'_>,
     ask: Option<&Ask>,
-) -> Result<String, SignError> {
-    let mut list = String::with_capacity(256);
-    for (index, name) in names.iter().enumerate() {
-        list.push(if index == 0 { '(' } else { ' ' });
-        quote(&mut list, "component", name)?;
+) -> Result<InnerList, SignError> {
+    let string = |what: &'static str, text: &str| {
+        sfv::String::from_string(text.to_owned())
+            .map(BareItem::String)
+            .map_err(|_| SignError::Unquotable(what))
+    };
+    let key = |name: &'static str| {
+        Key::from_string(name.to_owned()).map_err(|_| SignError::Unquotable(name))
+    };
+    let created =
+        Integer::try_from(request.now.as_second()).map_err(|_| SignError::Unquotable("time"))?;
+    let mut list = InnerList::default();
+    for name in names {
+        list.items.push(Item::new(string("component", name)?));
     }
-    let created = request.now.as_second();
-    let timely = |seconds: i64| (0..=MAX_INTEGER).contains(&seconds).then_some(seconds);
-    let created = timely(created).ok_or(SignError::Unquotable("time"))?;
-    list.push_str(&format!(");created={created}"));
+    list.params.insert(key("created")?, BareItem::Integer(created));
     if ask.is_some_and(|ask| ask.expires) {
-        let ends = timely(created.saturating_add(EXPIRES_S));
-        list.push_str(&format!(";expires={}", ends.ok_or(SignError::Unquotable("time"))?));
+        let ends = request.now.as_second().saturating_add(EXPIRES_S);
+        let ends = Integer::try_from(ends).map_err(|_| SignError::Unquotable("time"))?;
+        list.params.insert(key("expires")?, BareItem::Integer(ends));
     }
     let nonce = ask.and_then(|ask| ask.nonce.as_deref()).unwrap_or(request.nonce);
+    list.params.insert(key("nonce")?, string("nonce", nonce)?);
     // There are verifiers that write the parameters anew, in this order, and compare with that.
     let algorithm = signer.key.algorithm().name();
-    let tag = ask.and_then(|ask| ask.tag.as_deref());
-    let texts = [
-        ("nonce", "nonce", Some(nonce)),
-        ("alg", "algorithm", Some(algorithm)),
-        ("keyid", "key id", Some(signer.key_id)),
-        ("tag", "tag", tag),
-    ];
-    for (name, what, text) in texts {
-        let Some(text) = text else { continue };
-        list.push(';');
-        list.push_str(name);
-        list.push('=');
-        quote(&mut list, what, text)?;
+    list.params.insert(key("alg")?, string("algorithm", algorithm)?);
+    list.params.insert(key("keyid")?, string("key id", signer.key_id)?);
+    if let Some(tag) = ask.and_then(|ask| ask.tag.as_deref()) {
+        list.params.insert(key("tag")?, string("tag", tag)?);
     }
     Ok(list)
 }
 
-/// Writes a string (RFC 8941, section 3.3.3).
-fn quote(to: &mut String, what: &'static str, text: &str) -> Result<(), SignError> {
-    to.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => to.extend(['\\', c]),
-            ' '..='~' => to.push(c),
-            _ => return Err(SignError::Unquotable(what)),
-        }
-    }
-    to.push('"');
+/// Sets one of the two headers to a dictionary with our label.
+fn set(
+    headers: &mut HeaderMap,
+    name: hyper::http::HeaderName,
+    entry: ListEntry,
+) -> Result<(), SignError> {
+    let label = Key::from_string(LABEL.to_owned()).map_err(|_| SignError::Unquotable("label"))?;
+    let value = Dictionary::from_iter([(label, entry)]).serialize().unwrap_or_default();
+    headers.insert(name, HeaderValue::try_from(value)?);
     Ok(())
 }
 

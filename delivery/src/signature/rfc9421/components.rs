@@ -4,7 +4,7 @@ use sfv::{BareItem, FieldType as _, InnerList, Item, ListEntry};
 
 use super::super::error::shown;
 use super::super::target::Target;
-use super::super::{MAX_COMPONENTS, SignError, SignatureError, fields};
+use super::super::{MAX_COMPONENTS, SignatureError, fields};
 
 /// A covered component (RFC 9421 section 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,11 +45,7 @@ impl<'a> Component<'a> {
         if !item.params.is_empty() {
             return Err(SignatureError::UnsupportedComponent(shown(&item.serialize())));
         }
-        Self::named(name.as_str())
-    }
-
-    fn named(name: &'a str) -> Result<Self, SignatureError> {
-        Ok(match name {
+        Ok(match name.as_str() {
             "@method" => Self::Method,
             "@target-uri" => Self::TargetUri,
             "@authority" => Self::Authority,
@@ -108,7 +104,8 @@ impl Message<'_> {
     ) -> Result<String, SignatureError> {
         let mut base = String::new();
         for component in covered {
-            self.line(&mut base, *component)?;
+            // Names are tokens, so they need no escapes between the quotes.
+            base.push_str(&format!("\"{}\": {}\n", component.name(), self.value(*component)?));
         }
         let parameters = vec![ListEntry::InnerList(input.clone())]
             .serialize()
@@ -116,27 +113,6 @@ impl Message<'_> {
         base.push_str("\"@signature-params\": ");
         base.push_str(&parameters);
         Ok(base)
-    }
-
-    /// The same of a signature to be made, whose parameters are written already.
-    pub fn base_to_sign(&self, names: &[&str], parameters: &str) -> Result<String, SignError> {
-        let unwritable = |_: SignatureError| SignError::Unquotable("signature input");
-        let mut base = String::with_capacity(512);
-        for name in names {
-            let component = Component::named(name).map_err(unwritable)?;
-            self.line(&mut base, component).map_err(unwritable)?;
-        }
-        base.push_str("\"@signature-params\": ");
-        base.push_str(parameters);
-        Ok(base)
-    }
-
-    fn line(&self, base: &mut String, component: Component<'_>) -> Result<(), SignatureError> {
-        // Names are tokens, so they need no escapes between the quotes.
-        for part in ["\"", component.name(), "\": ", &self.value(component)?, "\n"] {
-            base.push_str(part);
-        }
-        Ok(())
     }
 
     fn value(&self, component: Component<'_>) -> Result<String, SignatureError> {
