@@ -4,19 +4,28 @@
 //! finds what the server can do. *Open*: requests are due at a fixed rate whether or not the
 //! server keeps up, and a latency counts from when its request was due, so that a server that
 //! stops for a moment is charged for all that came meanwhile (coordinated omission).
+//!
+//! One thread does all of it, since it shares the processors with the server. Of the connections
+//! that are free it takes the one that was used last, as pools of clients do: so many are in use as are
+//! needed. Open, it looks at what is due and what has come once in a [`TICK`]; closed, when an answer comes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
-use tokio::sync::Semaphore;
+use mio::{Events, Poll};
 
 use crate::wire::Connection;
 
 /// The longest latency that is told apart, in microseconds.
 const LONGEST_US: u64 = 120_000_000;
+/// How often it is looked at what is due, where requests are due at a rate.
+const TICK: Duration = Duration::from_micros(200);
+/// Connections of which is told at a time that something came.
+const TOLD: usize = 1024;
+/// What is read of a connection at a time, in bytes.
+const READ: usize = 64 * 1024;
 
 /// Requests to send.
 #[derive(Clone)]
@@ -85,15 +94,6 @@ impl Outcome {
         }
     }
 
-    fn join(&mut self, other: &Self) -> Result<()> {
-        self.taken += other.taken;
-        self.turned_away += other.turned_away;
-        self.failed += other.failed;
-        self.latency.add(&other.latency)?;
-        self.refusal.add(&other.refusal)?;
-        Ok(())
-    }
-
     /// What was taken, each second.
     #[allow(clippy::cast_precision_loss, reason = "counts are small")]
     pub fn per_second(&self) -> f64 {
@@ -101,26 +101,103 @@ impl Outcome {
     }
 }
 
-/// What the clients share.
-struct Course {
-    port: u16,
-    requests: Requests,
-    arrivals: Arrivals,
-    began: Instant,
-    next: AtomicUsize,
-    /// Requests that are due.
-    due: Semaphore,
-    first_failure: AtomicU64,
+/// Sends the requests to a port of this machine.
+pub fn run(port: u16, requests: &Requests, arrivals: Arrivals) -> Result<Outcome> {
+    let mut course = Course::new(port, requests, arrivals)?;
+    course.run()?;
+    let Course { mut outcome, began, first_failure, .. } = course;
+    outcome.elapsed = began.elapsed();
+    if outcome.failed > 0 {
+        let status = first_failure.unwrap_or_default();
+        eprintln!("{} failed; the first answer of them was {status}", outcome.failed);
+    }
+    Ok(outcome)
 }
 
-impl Course {
-    /// The number of the next request, once it is due.
-    async fn take(&self) -> Option<usize> {
-        if matches!(self.arrivals, Arrivals::Open { .. }) {
-            self.due.acquire().await.ok()?.forget();
+/// One place for a request that is under way.
+struct Line {
+    /// None where it is to be opened.
+    connection: Option<Connection>,
+    /// The request that is under way, and when it was to be sent.
+    asked: Option<(usize, Instant)>,
+}
+
+/// A load that runs.
+struct Course<'a> {
+    port: u16,
+    requests: &'a Requests,
+    arrivals: Arrivals,
+    poll: Poll,
+    lines: Vec<Line>,
+    /// Lines without a request. The one that was used last is last.
+    free: Vec<usize>,
+    memory: Vec<u8>,
+    began: Instant,
+    /// The number of the next request.
+    next: usize,
+    outcome: Outcome,
+    first_failure: Option<u16>,
+}
+
+impl<'a> Course<'a> {
+    fn new(port: u16, requests: &'a Requests, arrivals: Arrivals) -> Result<Self> {
+        let (Arrivals::Closed(most) | Arrivals::Open { connections: most, .. }) = arrivals;
+        let poll = Poll::new()?;
+        let mut lines = Vec::with_capacity(most);
+        for number in 0..most {
+            let connection = Some(Connection::open(port, poll.registry(), number)?);
+            lines.push(Line { connection, asked: None });
         }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.lasts(number).then_some(number)
+        Ok(Self {
+            port,
+            requests,
+            arrivals,
+            poll,
+            lines,
+            free: (0..most).rev().collect(),
+            memory: vec![0; READ],
+            began: Instant::now(),
+            next: 0,
+            outcome: Outcome::new()?,
+            first_failure: None,
+        })
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let mut events = Events::with_capacity(TOLD);
+        loop {
+            let now = Instant::now();
+            while self.next_is_due(now) {
+                let Some(line) = self.free.pop() else { break };
+                self.ask(line)?;
+            }
+            let is_over = !self.lasts(self.next);
+            if is_over && self.free.len() == self.lines.len() {
+                return Ok(());
+            }
+            // An answer is what comes next where all lines wait for one, or where none is due any more.
+            let waits =
+                is_over || self.free.is_empty() || matches!(self.arrivals, Arrivals::Closed(_));
+            self.poll.poll(&mut events, if waits { None } else { Some(Duration::ZERO) })?;
+            let is_idle = events.is_empty();
+            for event in &events {
+                self.happened(event.token().0, event.is_writable())?;
+            }
+            if is_idle && !waits {
+                let next = self.due(self.next).saturating_duration_since(Instant::now());
+                // The system's sleep is finer than a wait for connections.
+                std::thread::sleep(next.max(TICK));
+            }
+        }
+    }
+
+    /// Whether there is another request, and its time has come.
+    fn next_is_due(&self, now: Instant) -> bool {
+        self.lasts(self.next)
+            && match self.arrivals {
+                Arrivals::Closed(_) => true,
+                Arrivals::Open { .. } => self.due(self.next) <= now,
+            }
     }
 
     fn lasts(&self, number: usize) -> bool {
@@ -135,13 +212,8 @@ impl Course {
         }
     }
 
-    fn bytes(&self, number: usize) -> Option<&[u8]> {
-        let (Requests::Once(all) | Requests::Again(all, _)) = &self.requests;
-        all.get(number % all.len().max(1)).map(Vec::as_slice)
-    }
-
-    /// When a request was to be sent.
-    fn intended(&self, number: usize) -> Instant {
+    /// When a request is to be sent.
+    fn due(&self, number: usize) -> Instant {
         match self.arrivals {
             Arrivals::Closed(_) => Instant::now(),
             Arrivals::Open { per_second, .. } => {
@@ -150,88 +222,65 @@ impl Course {
         }
     }
 
-    /// Tells when requests are due. The system's sleep is finer than the runtime's timer of 1 ms.
-    fn announce(&self, per_second: f64) {
-        let mut announced: usize = 0;
-        while self.lasts(announced) {
-            let elapsed = self.began.elapsed().as_secs_f64();
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
-            let due = (elapsed * per_second) as usize + 1;
-            self.due.add_permits(due.saturating_sub(announced));
-            announced = announced.max(due);
-            let next = self.intended(announced);
-            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+    /// Sends the next request.
+    fn ask(&mut self, number: usize) -> Result<()> {
+        let (asked, due) = (self.next, self.due(self.next));
+        self.next += 1;
+        let bytes = bytes(self.requests, asked)?;
+        let line = self.lines.get_mut(number).context("no such line")?;
+        line.asked = Some((asked, due));
+        let connection = match &mut line.connection {
+            Some(connection) => connection,
+            none => none.insert(Connection::open(self.port, self.poll.registry(), number)?),
+        };
+        if connection.send(bytes).is_err() {
+            self.answered(number, None, true);
         }
-        self.due.close();
+        Ok(())
     }
+
+    /// Something came, or there is room to send.
+    fn happened(&mut self, number: usize, has_room: bool) -> Result<()> {
+        let line = self.lines.get_mut(number).context("no such line")?;
+        let Some(connection) = &mut line.connection else { return Ok(()) };
+        let received = match line.asked {
+            Some((asked, _)) if has_room => connection
+                .go_on(bytes(self.requests, asked)?)
+                .and_then(|()| connection.receive(&mut self.memory)),
+            _ => connection.receive(&mut self.memory),
+        };
+        match received {
+            Ok(None) => {}
+            Ok(Some(answer)) => self.answered(number, Some(answer.status), answer.is_last),
+            // The server gave up a connection on which nothing was asked.
+            Err(_) if line.asked.is_none() => line.connection = None,
+            Err(_) => self.answered(number, None, true),
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, number: usize, status: Option<u16>, is_over: bool) {
+        let Some(line) = self.lines.get_mut(number) else { return };
+        if is_over {
+            line.connection = None;
+        }
+        let Some((_, due)) = line.asked.take() else { return };
+        self.free.push(number);
+        let failed = self.outcome.failed;
+        self.outcome.add(status, due.elapsed());
+        if self.outcome.failed > failed {
+            self.first_failure.get_or_insert(status.unwrap_or(0));
+        }
+    }
+}
+
+/// The bytes of a request.
+fn bytes(requests: &Requests, number: usize) -> Result<&[u8]> {
+    let (Requests::Once(all) | Requests::Again(all, _)) = requests;
+    all.get(number % all.len().max(1)).map(Vec::as_slice).context("no request")
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts are small")]
 fn as_f64(number: usize) -> f64 {
     number as f64
-}
-
-/// Sends the requests to a port of this machine.
-pub async fn run(port: u16, requests: Requests, arrivals: Arrivals) -> Result<Outcome> {
-    let (Arrivals::Closed(clients) | Arrivals::Open { connections: clients, .. }) = arrivals;
-    let mut connections = Vec::new();
-    for _ in 0..clients {
-        connections.push(Connection::open(port).await?);
-    }
-    let course = Arc::new(Course {
-        port,
-        requests,
-        arrivals,
-        began: Instant::now(),
-        next: AtomicUsize::new(0),
-        due: Semaphore::new(0),
-        first_failure: AtomicU64::new(0),
-    });
-    let announcer = match arrivals {
-        Arrivals::Closed(_) => None,
-        Arrivals::Open { per_second, .. } => {
-            let course = course.clone();
-            Some(std::thread::spawn(move || course.announce(per_second)))
-        }
-    };
-    let clients: Vec<_> = connections
-        .into_iter()
-        .map(|connection| tokio::spawn(client(course.clone(), connection)))
-        .collect();
-    let mut outcome = Outcome::new()?;
-    for client in clients {
-        outcome.join(&client.await??)?;
-    }
-    outcome.elapsed = course.began.elapsed();
-    if let Some(announcer) = announcer {
-        announcer.join().ok().context("the thread that tells the time ended")?;
-    }
-    let status = course.first_failure.load(Ordering::Relaxed);
-    if outcome.failed > 0 {
-        eprintln!("{} failed; the first answer of them was {status}", outcome.failed);
-    }
-    Ok(outcome)
-}
-
-async fn client(course: Arc<Course>, mut connection: Connection) -> Result<Outcome> {
-    let mut outcome = Outcome::new()?;
-    while let Some(number) = course.take().await {
-        let Some(bytes) = course.bytes(number) else { break };
-        let intended = course.intended(number);
-        let status = connection.ask(bytes).await.ok();
-        outcome.add(status, intended.elapsed());
-        if !status.is_some_and(|status| matches!(status, 200..=299 | 429 | 503)) {
-            let status = u64::from(status.unwrap_or(0));
-            let _ = course.first_failure.compare_exchange(
-                0,
-                status,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
-        }
-        if connection.is_over() {
-            connection = Connection::open(course.port).await?;
-        }
-    }
-    Ok(outcome)
 }

@@ -37,7 +37,7 @@ pub struct Bench {
     program: PathBuf,
     /// How long a load lasts.
     lasting: Duration,
-    /// The load runs here.
+    /// The other server runs here.
     runtime: tokio::runtime::Runtime,
 }
 
@@ -90,7 +90,7 @@ impl Bench {
 
     /// Puts a load on an instance, and measures both until the instance rests again.
     fn load(&self, node: &Node, requests: Requests, arrivals: Arrivals) -> Result<Measured> {
-        Measured::of(node, || self.runtime.block_on(load::run(node.port, requests, arrivals)))
+        Measured::of(node, || load::run(node.port, &requests, arrivals))
     }
 
     /// What the machine can do, and what HTTP alone costs with this client.

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use crate::load::{Arrivals, Requests};
 use crate::shared::author::PUBLIC;
-use crate::wire::Connection;
 use crate::{Bench, wire};
 
 /// Whose things are read.
@@ -48,14 +47,11 @@ pub fn measure(bench: &Bench) -> Result<()> {
         headers.insert("accept", accept.parse()?);
         let requests: Vec<Vec<u8>> =
             paths.iter().map(|path| wire::request("GET", path, node.port, &headers, &[])).collect();
-        let first = requests.first().context("no request")?.clone();
-        let bytes = bench.runtime.block_on(async {
-            let mut connection = Connection::open(node.port).await?;
-            match connection.ask(&first).await? {
-                200 => anyhow::Ok(connection.body().len()),
-                status => anyhow::bail!("{name} is answered with {status}"),
-            }
-        })?;
+        let first = requests.first().context("no request")?;
+        let bytes = match wire::ask(node.port, first)? {
+            answer if answer.status == 200 => answer.length,
+            answer => anyhow::bail!("{name} is answered with {}", answer.status),
+        };
         let requests = Requests::Again(requests.into(), bench.lasting);
         let measured = bench.load(&node, requests, Arrivals::Closed(CLIENTS))?;
         measured.tell(&format!("read {name} bytes={bytes} clients={CLIENTS}"), None);
