@@ -1,16 +1,19 @@
 //! What a node takes from its surroundings, injected so that it also runs in a simulator:
 //! clock, randomness and the pool for blocking work.
 
+mod aside;
 mod blocking;
 mod clock;
 mod lane;
 mod random;
 
+pub use aside::Aside;
 pub use blocking::{Blocking, InlineBlocking, TokioBlocking};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use lane::Lane;
 pub use random::{OsRandom, Random, RandomCore, SeededRandom};
 
+use std::future::Future;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -61,6 +64,16 @@ impl Runtime {
         let (step, receive) = answered(work);
         lane.take(step, self.blocking.as_ref());
         receive.await.map_err(|_| BlockingFailed)
+    }
+
+    /// A future that is polled by a thread of a lane first, and from when it has to wait for something by whoever
+    /// waits for it.
+    pub fn aside<T: Send + 'static>(
+        &self,
+        lane: &Lane,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Aside<T> {
+        Aside::new(work, lane, &self.blocking)
     }
 }
 
