@@ -1,5 +1,6 @@
 //! Limits on what comes in: each is reached, answered as plans/limits.md says, and harms nobody else.
 
+mod aside;
 mod inner;
 mod shares;
 mod table;

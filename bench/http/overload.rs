@@ -35,9 +35,12 @@ pub fn measure(bench: &Bench) -> Result<()> {
     over.tell(&format!("overload offered_per_s={per_second:.0}"), Some(&limits));
     let (_, most_kib) = node.resident_kib()?;
     println!(
-        "overload of_peak={:.2} turned_away={} refusal {} most_mib={} before_mib={}",
+        "overload of_peak={:.2} turned_away={} turned_away_cpu_us={:.1} client_cpu_us_of_any={:.1} refusal {} \
+         most_mib={} before_mib={}",
         over.outcome.per_second() / peak,
         over.outcome.turned_away,
+        over.turned_away_us(found.settled_us()),
+        over.client_us_of_any(),
         percentiles(&over.outcome.refusal),
         most_kib / 1024,
         before_kib / 1024

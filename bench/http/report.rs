@@ -37,6 +37,18 @@ impl Measured {
         self.each_us(self.settled)
     }
 
+    /// Processor time of the load generator for each request, whatever became of it.
+    pub fn client_us_of_any(&self) -> f64 {
+        let Outcome { taken, turned_away, failed, .. } = self.outcome;
+        self.own.as_secs_f64() * 1e6 / as_f64((taken + turned_away + failed).max(1))
+    }
+
+    /// Processor time of the instance for each request that was turned away, where one that is taken costs so much.
+    pub fn turned_away_us(&self, taken_us: f64) -> f64 {
+        let Outcome { taken, turned_away, .. } = self.outcome;
+        (self.settled_us() - taken_us) * as_f64(taken) / as_f64(turned_away.max(1))
+    }
+
     /// Prints the line: rate and latencies by the clock, processor time for each request that was
     /// taken, and the share of the processors that the two processes had.
     pub fn tell(&self, name: &str, limits: Option<&Limits>) {

@@ -21,6 +21,7 @@ use tower::Service as _;
 use crate::app::App;
 use crate::limits::{self, ClientAddress, Refused};
 use crate::problem::Rejection;
+use crate::request_id::X_REQUEST_ID;
 use crate::routes::ROUTES;
 use crate::{body, request_id, routes};
 
@@ -51,44 +52,62 @@ impl Front {
     }
 
     /// Answers a request that came over a connection from this address.
+    ///
+    /// What is refused before anything is done for it comes first, so that it costs next to
+    /// nothing: whatever the other requests need is put aside as a whole, once it is known to be needed.
     pub(crate) async fn answer(
         &self,
         connection: IpAddr,
         request: hyper::Request<Incoming>,
     ) -> Response {
-        let trusted = &self.app.parts.options.trusted_proxies;
+        let (app, timer) = (&self.app, Timer::start());
+        let trusted = &app.parts.options.trusted_proxies;
         let client = ClientAddress::of(connection, request.headers(), trusted);
-        let id = request_id::of(&self.app, client, request.headers());
-        request_id::named(id, async {
-            let measured = AssertUnwindSafe(self.measured(client, request)).catch_unwind();
-            let mut response = measured.await.unwrap_or_else(|panic| panicked(&*panic));
-            if let Some(date) = self.app.dates.at(self.app.kernel().runtime().clock.now()) {
-                response.headers_mut().insert(header::DATE, date);
-            }
-            response
-        })
-        .await
-    }
-
-    async fn measured(&self, client: ClientAddress, request: hyper::Request<Incoming>) -> Response {
+        let id = request_id::of(app, client, request.headers());
         let route = self.route(request.uri().path());
-        let method = crate::metrics::method(request.method());
+        let noted = Noted { route, method: crate::metrics::method(request.method()), timer };
         let _in_flight = metrics::HTTP_IN_FLIGHT.raise(&[]);
-        let timer = Timer::start();
-        let response = match self.admitted(client, route, request).await {
-            Ok(response) => response,
-            Err(refused) => refused.into_response(),
+        let early = request_id::briefly(&id, || {
+            let (uri, headers) = (request.uri(), request.headers());
+            limits::head(app, client, uri, headers)
+                .and_then(|()| limits::shed(app, client, uri.path(), route, request.method()))
+        });
+        let mut response = match early {
+            Ok(()) => {
+                let taken = request_id::named(id.clone(), self.taken(client, noted, request));
+                Box::pin(taken).await
+            }
+            Err(refused) => {
+                let (head, body) = request.into_parts();
+                body::discard(app, &head.headers, body).await;
+                request_id::briefly(&id, || noted.answered(refused.into_response()))
+            }
         };
-        let status = response.status();
-        metrics::HTTP_REQUESTS.count(1, &[route, method, status.as_str()]);
-        metrics::HTTP_SECONDS.record(timer.seconds(), &[route]);
-        // The pattern, since an address may say whose business this is.
-        tracing::debug!(method, route, status = status.as_u16(), "answered");
+        let headers = response.headers_mut();
+        headers.insert(X_REQUEST_ID, id);
+        if let Some(date) = app.dates.at(app.kernel().runtime().clock.now()) {
+            headers.insert(header::DATE, date);
+        }
         response
     }
 
-    /// The router's answer, where the request is within all limits.
-    async fn admitted(
+    /// Answers a request that was not refused at once.
+    async fn taken(
+        &self,
+        client: ClientAddress,
+        noted: Noted,
+        request: hyper::Request<Incoming>,
+    ) -> Response {
+        let routed = AssertUnwindSafe(self.routed(client, noted.route, request)).catch_unwind();
+        noted.answered(match routed.await {
+            Ok(Ok(response)) => response,
+            Ok(Err(refused)) => refused.into_response(),
+            Err(panic) => panicked(&*panic),
+        })
+    }
+
+    /// The router's answer, where there is room for the request.
+    async fn routed(
         &self,
         client: ClientAddress,
         route: &'static str,
@@ -96,20 +115,45 @@ impl Front {
     ) -> Result<Response, Refused> {
         let app = &self.app;
         let (head, body) = request.into_parts();
-        let early = limits::head(app, client, &head.uri, &head.headers)
-            .and_then(|()| limits::shed(app, client, head.uri.path(), route, &head.method));
-        if let Err(refused) = early {
-            body::discard(app, &head.headers, body).await;
-            return Err(refused);
-        }
         let (bytes, _held) = body::gather(app, route, &head.headers, body).await?;
         let _place = limits::place(app, client, head.uri.path())?;
+        let is_delivery = limits::is_delivery(route, &head.method);
         let mut request = Request::from_parts(head, Body::from(bytes));
         request.extensions_mut().insert(client);
-        match self.router.clone().call(request).await {
-            Ok(response) => Ok(response),
-            Err(never) => match never {},
+        let answering = self.router.clone().call(request);
+        let answered = match is_delivery {
+            true => app.load.deliver(request_id::carried(answering)).await,
+            false => Ok(answering.await),
+        };
+        match answered {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(never)) => match never {},
+            Err(failed) => {
+                let refusal = Refusal::new(Problem::Internal, failed.to_string());
+                Ok(Rejection::from(refusal).into_response())
+            }
         }
+    }
+}
+
+/// What is noted of each request.
+#[derive(Clone, Copy)]
+struct Noted {
+    /// The pattern, since an address may say whose business this is.
+    route: &'static str,
+    method: &'static str,
+    timer: Timer,
+}
+
+impl Noted {
+    /// Notes how a request was answered.
+    fn answered(self, response: Response) -> Response {
+        let Self { route, method, timer } = self;
+        let status = response.status();
+        metrics::HTTP_REQUESTS.count(1, &[route, method, status.as_str()]);
+        metrics::HTTP_SECONDS.record(timer.seconds(), &[route]);
+        tracing::debug!(method, route, status = status.as_u16(), "answered");
+        response
     }
 }
 

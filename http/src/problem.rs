@@ -1,5 +1,6 @@
 //! Problem documents (RFC 9457).
 
+use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fedsx_delivery::signature::{ACCEPT_SIGNATURE, ACCEPT_SIGNATURE_HERE};
@@ -103,7 +104,8 @@ impl IntoResponse for Rejection {
         let document = Document { problem, status, detail, request_id, members };
         // All of it is text, numbers and JSON, which can be written.
         let text = serde_json::to_string(&document).unwrap_or_default();
-        let mut response = (status, text).into_response();
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         let retry = self.retry_after_s.or(stated).or_else(|| {

@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use fedsx_kernel::runtime::Random;
-use tracing::Instrument as _;
+use tokio::task::futures::TaskLocalFuture;
+use tracing::instrument::Instrumented;
+use tracing::{Instrument as _, Level, Span};
 
 use crate::app::App;
 use crate::limits::ClientAddress;
 
 /// The field that names a request.
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest name that is taken from a proxy, in bytes.
 const MAX_BYTES: usize = 64;
 
@@ -35,37 +37,58 @@ impl Names {
         Self(AtomicU64::new(u64::from_be_bytes(random.bytes())))
     }
 
-    fn next(&self) -> String {
+    fn next(&self) -> HeaderValue {
         // SplitMix64: each step can be undone, so that no name comes twice.
         let mut z = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        hex::encode((z ^ (z >> 31)).to_be_bytes())
+        let mut text = [0; 16];
+        // As long as twice the number, and in digits that a header may have.
+        let _ = hex::encode_to_slice((z ^ (z >> 31)).to_be_bytes(), &mut text);
+        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0"))
     }
 }
 
 /// The name of a request. A trusted proxy, or one on this machine, may have given it one; what
 /// others say is not taken.
-pub(crate) fn of(app: &App, client: ClientAddress, headers: &HeaderMap) -> String {
+pub(crate) fn of(app: &App, client: ClientAddress, headers: &HeaderMap) -> HeaderValue {
     let given = client.is_near.then(|| given(headers)).flatten();
     given.unwrap_or_else(|| app.names.next())
 }
 
 /// Answers a request under its name.
-pub(crate) async fn named(id: String, answering: impl Future<Output = Response>) -> Response {
-    // Of the highest level, so that no filter takes it from the lines inside.
-    let span = tracing::error_span!("request", id);
-    let Ok(name) = HeaderValue::try_from(id) else { return answering.instrument(span).await };
-    let mut response = CURRENT.scope(name.clone(), answering).instrument(span).await;
-    response.headers_mut().insert(X_REQUEST_ID, name);
-    response
+pub(crate) fn named(
+    name: HeaderValue,
+    answering: impl Future<Output = Response>,
+) -> impl Future<Output = Response> {
+    let span = span(&name);
+    CURRENT.scope(name, answering).instrument(span)
 }
 
-fn given(headers: &HeaderMap) -> Option<String> {
-    let id = headers.get(X_REQUEST_ID)?.to_str().ok()?;
+/// Takes the name of the request that is being answered along, to where its answer is worked on.
+pub(crate) fn carried<F: Future>(answering: F) -> Instrumented<TaskLocalFuture<HeaderValue, F>> {
+    let name = CURRENT.try_with(HeaderValue::clone).unwrap_or(HeaderValue::from_static("0"));
+    CURRENT.scope(name, answering).in_current_span()
+}
+
+/// Does something for a request, under its name, that is done at once. Of that only lines of the level
+/// `debug` are written: where nobody wants them, nothing is made that would name them.
+pub(crate) fn briefly<T>(name: &HeaderValue, work: impl FnOnce() -> T) -> T {
+    let span = if tracing::enabled!(Level::DEBUG) { span(name) } else { Span::none() };
+    CURRENT.sync_scope(name.clone(), || span.in_scope(work))
+}
+
+fn span(name: &HeaderValue) -> Span {
+    // Of the highest level, so that no filter takes it from the lines inside.
+    tracing::error_span!("request", id = name.to_str().unwrap_or_default())
+}
+
+fn given(headers: &HeaderMap) -> Option<HeaderValue> {
+    let given = headers.get(X_REQUEST_ID)?;
+    let id = given.to_str().ok()?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let fits = (1..=MAX_BYTES).contains(&id.len()) && id.chars().all(is_plain);
-    fits.then(|| id.to_owned())
+    fits.then(|| given.clone())
 }
 
 #[cfg(test)]
@@ -86,7 +109,7 @@ mod tests {
             let value = HeaderValue::from_str(text).ok()?;
             given(&HeaderMap::from_iter([(X_REQUEST_ID, value)]))
         };
-        assert_eq!(given("a-1_b.C").as_deref(), Some("a-1_b.C"));
+        assert_eq!(given("a-1_b.C"), Some(HeaderValue::from_static("a-1_b.C")));
         for bad in ["", "a b", "a\"b", "a=b", &"x".repeat(65)] {
             assert_eq!(given(bad), None, "{bad}");
         }

@@ -202,7 +202,9 @@ impl Server {
             .timer(HeadTimer::default())
             .header_read_timeout(self.app.parts.options.header_timeout)
             .max_headers(MAX_HEADERS)
-            .max_buf_size(MAX_HEAD_BYTES);
+            .max_buf_size(MAX_HEAD_BYTES)
+            // Answers are short: to copy them behind their heads costs less than to tell of two parts.
+            .writev(false);
         tokio::spawn(async move {
             let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service);
             tokio::pin!(connection);

@@ -184,10 +184,10 @@ impl Kernel {
         crate::pipeline::inbound::receive(&self.inner, delivery).await
     }
 
-    /// Whether a delivery that came now would be taken up: beyond [`KernelOptions`]'
-    /// `deliveries_in_flight` it would not, so that it need not even be read.
-    pub fn takes_deliveries(&self) -> bool {
-        self.inner.deliveries.available_permits() > 0
+    /// Whether a delivery that came now would be taken up, after so many that are on their way: beyond
+    /// [`KernelOptions`]' `deliveries_in_flight` it would not, so that it need not even be read.
+    pub fn takes_deliveries(&self, coming: usize) -> bool {
+        self.inner.deliveries.available_permits() > coming
     }
 
     /// Whether an activity that was fetched from a URL is by its author and admissible; nothing is

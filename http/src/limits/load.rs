@@ -6,12 +6,15 @@
 //! such a share of requests is refused that it stays near its target. What health checks and
 //! operators ask has places of its own.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fedsx_kernel::Kernel;
 use fedsx_kernel::metrics::{QUEUEING_SECONDS, SHED_SHARE};
+use fedsx_kernel::runtime::{BlockingFailed, Lane as Threads};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -25,6 +28,8 @@ const CALM_UPDATES: u32 = 40;
 const SHED_FROM_PART: usize = 16;
 /// Places of health checks and operators.
 const RESERVED: usize = 64;
+/// Deliveries that a thread aside begins before it tells of them.
+const TOGETHER: usize = 4;
 /// A whole share, in the fixed point that it is kept in.
 const WHOLE: f64 = u32::MAX as f64;
 
@@ -67,6 +72,9 @@ pub(crate) struct Load {
     shed_from: usize,
     target: Duration,
     kernel: Kernel,
+    aside: Threads,
+    /// Deliveries that wait for one of these.
+    coming: Arc<AtomicUsize>,
     controller: Mutex<Controller>,
     /// The share of requests that is refused.
     share: AtomicU32,
@@ -80,6 +88,7 @@ impl Load {
     /// At most so many requests at a time; `target` is how long work should wait for its turn at
     /// most.
     pub(crate) fn new(most: usize, target: Duration, kernel: Kernel) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Self {
             places: Arc::new(Semaphore::new(most)),
             reserved: Arc::new(Semaphore::new(RESERVED)),
@@ -87,6 +96,8 @@ impl Load {
             shed_from: most / SHED_FROM_PART,
             target,
             kernel,
+            aside: Threads::new(threads, TOGETHER),
+            coming: Arc::default(),
             controller: Mutex::default(),
             share: AtomicU32::new(0),
             sum: AtomicU64::new(0),
@@ -119,6 +130,28 @@ impl Load {
             Lane::Reserved => &self.reserved,
         };
         places.clone().try_acquire_owned().map_err(|_| Shed::Full)
+    }
+
+    /// Works on a delivery: aside while there is much to do, so that the threads that wait for sockets are free
+    /// to refuse the others soon.
+    pub(crate) async fn deliver<T: Send + 'static>(
+        &self,
+        answering: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, BlockingFailed> {
+        if !self.is_busy() {
+            return Ok(answering.await);
+        }
+        let coming = Coming::one(&self.coming);
+        let work = async move {
+            drop(coming);
+            answering.await
+        };
+        self.kernel.runtime().aside(&self.aside, work).await
+    }
+
+    /// Whether a delivery would be taken up.
+    pub(crate) fn takes_deliveries(&self) -> bool {
+        self.kernel.takes_deliveries(self.coming.load(Ordering::Relaxed))
     }
 
     /// Whether so much is under way that some of it may be refused.
@@ -154,7 +187,8 @@ impl Load {
         let began = Instant::now();
         tokio::task::yield_now().await;
         // Where the pool is gone, the node ends.
-        let _ = self.kernel.runtime().run(|| ()).await;
+        let runtime = self.kernel.runtime();
+        let _ = futures::join!(runtime.run(|| ()), runtime.run_in(&self.aside, || ()));
         began.elapsed().max(self.kernel.log().longest_wait())
     }
 
@@ -166,6 +200,22 @@ impl Load {
         QUEUEING_SECONDS.record(delay.as_secs_f64(), &[]);
         SHED_SHARE.set(share, &[]);
         share
+    }
+}
+
+/// A delivery that waits to be begun, until this is dropped.
+struct Coming(Arc<AtomicUsize>);
+
+impl Coming {
+    fn one(all: &Arc<AtomicUsize>) -> Self {
+        all.fetch_add(1, Ordering::Relaxed);
+        Self(all.clone())
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -101,10 +101,9 @@ pub(crate) fn shed(
     route: &str,
     method: &Method,
 ) -> Result<(), Refused> {
-    let is_delivery = *method == Method::POST && INBOXES.contains(&route);
     let refused = match app.load.shed(Lane::of(path)) {
         Err(shed) => refused(shed),
-        Ok(()) if is_delivery && !app.kernel().takes_deliveries() => {
+        Ok(()) if is_delivery(route, method) && !app.load.takes_deliveries() => {
             let refusal = Refusal::new(Problem::Busy, "too many deliveries are under way");
             Refused::by("in-flight", refusal)
         }
@@ -115,6 +114,11 @@ pub(crate) fn shed(
         return Err(too_many_of_client());
     }
     Err(refused)
+}
+
+/// Whether a request brings a delivery.
+pub(crate) fn is_delivery(route: &str, method: &Method) -> bool {
+    *method == Method::POST && INBOXES.contains(&route)
 }
 
 /// What a request holds while it is answered.

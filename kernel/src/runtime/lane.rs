@@ -45,11 +45,6 @@ impl Lane {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many pieces of work no thread has taken up yet.
-    pub fn waiting(&self) -> usize {
-        self.queue().waiting.len()
-    }
-
     /// Takes work, and a thread of the pool where more may be at it.
     pub(super) fn take(&self, step: Step, pool: &dyn Blocking) {
         {
