@@ -33,6 +33,7 @@ mod device;
 mod entries;
 mod errors;
 mod flush;
+mod gait;
 mod inspect;
 mod journal;
 mod keys;

@@ -38,7 +38,7 @@ pub(super) struct Core {
     /// with.
     pub(super) failed: Failure,
     /// The active tables are frozen when they have so many bytes.
-    memory_bytes: u64,
+    pub(super) memory_bytes: u64,
     mark: Option<PathBuf>,
 }
 
@@ -73,6 +73,8 @@ pub(super) struct Turn {
     pub(super) frozen: Option<u64>,
     /// The frozen rows wait for room on the disk.
     pub(super) stalled: bool,
+    /// How many wait until everything is moved.
+    pub(super) hurried: u32,
     /// The store goes.
     pub(super) closed: bool,
 }
@@ -112,6 +114,7 @@ impl Core {
             commits: 0,
             frozen: None,
             stalled: false,
+            hurried: 0,
             closed: false,
         };
         let shared =

@@ -2,8 +2,9 @@
 //!
 //! A thread does it when the tables are large, and when nothing was written for a while; then it
 //! sleeps until something is written. The frozen rows are put into sled in key order, each once, in
-//! batches of which only so much is left without a sync. Then sled notes the generation, and the
-//! journal is removed. Where there is no room for all of it, nothing is begun.
+//! batches of which only so much is left without a sync, no faster than the next rows come
+//! ([`Gait`]). Then sled notes the generation, and the journal is removed. Where there is no room for
+//! all of it, nothing is begun.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -17,18 +18,22 @@ use std::time::Duration;
 use super::core::{Core, Shared};
 use super::device::AMPLIFICATION;
 use super::errors::{io_failure, write_failure};
+use super::gait::Gait;
 use super::journal;
 use super::opening;
 use super::rows::{Mark, Space};
 use crate::log::snapshot::Tracked;
 use crate::log::store::{StoreError, TableWrite};
 
-/// Most bytes that are written without a sync, about. sled counts what it handed to the system as
-/// stable, moves pages on that ground, and uses their old segments again, four segments of 512 KiB
-/// later at the earliest; a power cut must not find both places gone.
-const UNSYNCED_BYTES: u64 = 1024 * 1024;
-/// Bytes of one batch, about.
-const BATCH_BYTES: u64 = 128 * 1024;
+/// Most bytes of sled's log that are written without a sync, beside one segment that it fills. sled
+/// counts what it handed to the system as stable, moves pages on that ground, and uses their old
+/// segments again, four segments of 512 KiB later at the earliest; a power cut must not find both
+/// places gone. How much of the log a row makes depends on the leaves that it comes to: some three
+/// times its length at the end of the key space, ten times and more at random places.
+const UNSYNCED_BYTES: i64 = 768 * 1024;
+/// Bytes of one batch, about. sled lets nobody read, in any database of the process, while a batch is
+/// applied.
+const BATCH_BYTES: u64 = 8 * 1024;
 /// How often the watch looks for a write that failed in sled's own threads.
 const WATCH_EVERY: Duration = Duration::from_millis(250);
 
@@ -42,8 +47,8 @@ pub(super) struct Bottom {
     now: Mark,
     /// What the file says last.
     marked: Option<Mark>,
-    /// Bytes applied since the last sync was begun, about.
-    unsynced: u64,
+    /// Where sled's log ended when the last sync was begun.
+    synced_to: i64,
 }
 
 impl Bottom {
@@ -61,7 +66,7 @@ impl Bottom {
             synced_blobs: HashSet::new(),
             now: Mark::default(),
             marked: None,
-            unsynced: 0,
+            synced_to: 0,
         }
     }
 
@@ -73,14 +78,9 @@ impl Bottom {
         writes: Vec<(sled::IVec, Option<sled::IVec>)>,
     ) -> Result<(), StoreError> {
         core.check()?;
-        let size = |(key, value): &(sled::IVec, Option<sled::IVec>)| {
-            (key.len() + value.as_ref().map_or(0, |value| value.len())) as u64
-        };
-        let bytes = writes.iter().map(size).sum::<u64>().saturating_mul(AMPLIFICATION);
-        if self.unsynced > 0 && self.unsynced.saturating_add(bytes) > UNSYNCED_BYTES {
+        if self.log_end().saturating_sub(self.synced_to) > UNSYNCED_BYTES {
             self.sync(core)?;
         }
-        self.unsynced = self.unsynced.saturating_add(bytes);
         let earlier = self.marked.map(|marked| marked.begun);
         let mark = (self.marked != Some(self.now)).then_some(Mark { earlier, ..self.now });
         self.marked = Some(self.now);
@@ -98,8 +98,15 @@ impl Bottom {
         }
         let applied = tree.tree().apply_batch(batch).and_then(|()| {
             // sled leaves it to whoever comes by next, readers too, to split or merge the leaves
-            // that were written. After a write that fails they could not: it is done now.
-            keys.into_iter().try_for_each(|key| tree.tree().contains_key(key).map(|_| ()))
+            // that were written. After a write that fails they could not: it is done now. The row
+            // that follows a row came by already.
+            let mut keys = keys.iter().peekable();
+            while let Some(key) = keys.next() {
+                if !keys.peek().is_some_and(|next| follows(key, next)) {
+                    tree.tree().contains_key(key)?;
+                }
+            }
+            Ok(())
         });
         applied.map_err(|e| {
             if matches!(e, sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)) {
@@ -109,12 +116,17 @@ impl Bottom {
         })
     }
 
+    /// How much of its log sled handed to the system.
+    fn log_end(&self) -> i64 {
+        self.db.context.pagecache.log.stable_offset()
+    }
+
     /// Hands sled's buffers to the system, then waits until the device has them.
     fn sync(&mut self, core: &Core) -> Result<(), StoreError> {
         core.check()?;
         self.now.begun += 1;
-        self.unsynced = 0;
         self.db.flush().map_err(|e| core.fail(write_failure(&e)))?;
+        self.synced_to = self.log_end();
         // The watch may have seen another thread's write fail.
         core.check()?;
         let synced = self.sync_blobs().and_then(|()| core.device.sync(&self.file));
@@ -146,12 +158,13 @@ impl Bottom {
         File::open(&self.blobs)?.sync_all()
     }
 
-    /// Applies rows in key order, in batches.
+    /// Applies rows in key order, in batches, after each of which its bytes are told.
     fn apply_all(
         &mut self,
         core: &Core,
         tree: &Tracked,
         rows: impl Iterator<Item = (sled::IVec, Option<sled::IVec>)>,
+        mut applied: impl FnMut(u64),
     ) -> Result<(), StoreError> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for (key, value) in rows {
@@ -159,11 +172,17 @@ impl Bottom {
             batch.push((key, value));
             if bytes >= BATCH_BYTES {
                 self.apply(core, tree, std::mem::take(&mut batch))?;
-                bytes = 0;
+                applied(std::mem::take(&mut bytes));
             }
         }
         if batch.is_empty() { Ok(()) } else { self.apply(core, tree, batch) }
     }
+}
+
+/// Whether a key is one of the next ones after another, as those of a log are.
+fn follows(key: &[u8], next: &[u8]) -> bool {
+    let begin = key.len().saturating_sub(2);
+    key.len() == next.len() && key.get(..begin) == next.get(..begin)
 }
 
 /// The generation whose rows a database has, and those of all before.
@@ -245,7 +264,8 @@ impl Core {
         let frozen: Vec<_> = frozen.collect();
         let sizes = frozen.iter().flat_map(|rows| rows.iter());
         let bytes = sizes.map(|(key, value)| key.len() + value.as_ref().map_or(0, |v| v.len()));
-        if !self.has_room((bytes.sum::<usize>() as u64).saturating_mul(AMPLIFICATION)) {
+        let bytes = bytes.sum::<usize>() as u64;
+        if !self.has_room(bytes.saturating_mul(AMPLIFICATION)) {
             let mut turn = self.turn();
             if !turn.stalled {
                 tracing::warn!("there is no room to move into the database what was written");
@@ -254,10 +274,11 @@ impl Core {
             self.shared.done.notify_all();
             return Ok(());
         }
+        let mut gait = Gait::new(bytes);
         self.watched(&mut bottom, |bottom| {
             for (tree, rows) in self.trees.iter().zip(&frozen) {
                 let rows = rows.iter().map(|(key, value)| (key.clone(), value.clone()));
-                bottom.apply_all(self, tree, rows)?;
+                bottom.apply_all(self, tree, rows, |bytes| gait.moved(self, bytes))?;
             }
             bottom.sync(self)?;
             let Some(first) = self.trees.first() else { return Ok(()) };
@@ -289,9 +310,11 @@ impl Core {
     /// Where a write failed. Where there is no room it stays in the journal, which is synced.
     pub(super) fn settle(&self) -> Result<(), StoreError> {
         self.sync()?;
+        self.turn().hurried += 1;
         // What was frozen before, then what is active now.
-        self.flush()?;
-        self.flush()
+        let settled = self.flush().and_then(|()| self.flush());
+        self.turn().hurried -= 1;
+        settled
     }
 
     /// Puts rows into a tree of a database that nobody else uses, without the journal; durable
@@ -301,7 +324,7 @@ impl Core {
         self.watched(&mut bottom, |bottom| {
             let rows = rows.into_iter();
             let rows = rows.map(|(key, value)| (key.into(), value.map(sled::IVec::from)));
-            bottom.apply_all(self, tree, rows)
+            bottom.apply_all(self, tree, rows, |_| ())
         })
     }
 
