@@ -34,10 +34,15 @@ pub fn measure(bench: &Bench) -> Result<()> {
     let over = bench.load(&node, requests, arrivals)?;
     over.tell(&format!("overload offered_per_s={per_second:.0}"), Some(&limits));
     let (_, most_kib) = node.resident_kib()?;
+    // The log has grown meanwhile, and what else the machine does may have changed.
+    let requests = peer.sign(&node, Way::Proof, FINDING)?;
+    let again = bench.load(&node, requests, Arrivals::Closed(CLIENTS))?;
+    again.tell(&format!("overload capacity-afterwards clients={CLIENTS}"), Some(&limits));
     println!(
-        "overload of_peak={:.2} turned_away={} turned_away_cpu_us={:.1} client_cpu_us_of_any={:.1} refusal {} \
+        "overload of_peak={:.2} of_peak_afterwards={:.2} turned_away={} turned_away_cpu_us={:.1} client_cpu_us_of_any={:.1} refusal {} \
          most_mib={} before_mib={}",
         over.outcome.per_second() / peak,
+        over.outcome.per_second() / again.outcome.per_second(),
         over.outcome.turned_away,
         over.turned_away_us(found.settled_us()),
         over.client_us_of_any(),
