@@ -1,9 +1,9 @@
 //! Actors that follow the log with a durable cursor and act on each record: what the instance does
 //! by itself.
 //!
-//! The cursor is moved after the work, stored now and then and when the follower stops, and not synced: a
-//! crash lets the last records be seen again. What a follower publishes is unique by a once key, so
-//! seeing a record twice does nothing twice. Followers that are far behind share what they read.
+//! The cursor is moved after the work, and not synced: a crash lets the last records be seen
+//! again. What a follower publishes is unique by a once key, so seeing a record twice does nothing
+//! twice. Followers that are far behind share what they read.
 
 use std::sync::Arc;
 
@@ -17,8 +17,6 @@ use tokio::sync::watch;
 
 /// Records read at once.
 const BATCH: usize = 256;
-/// Most records that are seen again after a crash, beside those of a last page and what was gathered.
-const SEEN_AGAIN: u64 = 256;
 
 /// What is done with each record.
 #[async_trait]
@@ -103,15 +101,8 @@ struct Following {
     progress: Arc<watch::Sender<u64>>,
 }
 
-/// How far a follower is.
-struct Given {
-    /// Up to here records were given to it.
-    to: u64,
-    /// Up to here all is done.
-    done: u64,
-    /// The cursor in the ledgers.
-    stored: u64,
-}
+/// Up to where records were given to the follower.
+struct Given(u64);
 
 enum Message {
     Advance,
@@ -127,7 +118,7 @@ impl Following {
         let internal =
             |error: &dyn std::fmt::Display| Refusal::new(Problem::Internal, error.to_string());
         let (log, after, runtime) =
-            (self.kernel.log().clone(), given.to, self.kernel.runtime().clone());
+            (self.kernel.log().clone(), given.0, self.kernel.runtime().clone());
         let records = match log.newest(after, BATCH) {
             Some(records) => records,
             None if log.head() <= after => return Ok(false),
@@ -141,26 +132,16 @@ impl Following {
             return Ok(false);
         };
         let more = records.len() == BATCH;
-        given.to = last;
+        given.0 = last;
         if self.follower.act_on(&records, more).await? == Acted::Gathered {
             return Ok(more);
         }
-        given.done = last;
+        let write = (self.place(), Some(last.to_be_bytes().to_vec()));
+        let ledgers = self.ledgers.clone();
+        let written = runtime.run(move || ledgers.apply(vec![write])).await;
+        written.map_err(|e| internal(&e))??;
         self.progress.send_replace(last);
-        if last.saturating_sub(given.stored) >= SEEN_AGAIN {
-            self.store(given).await?;
-        }
         Ok(more)
-    }
-
-    /// Moves the cursor to where all is done.
-    async fn store(&self, given: &mut Given) -> Result<(), Refusal> {
-        let (ledgers, done) = (self.ledgers.clone(), given.done);
-        let write = (self.place(), Some(done.to_be_bytes().to_vec()));
-        let written = self.kernel.runtime().run(move || ledgers.apply(vec![write])).await;
-        written.map_err(|error| Refusal::new(Problem::Internal, error.to_string()))??;
-        given.stored = done;
-        Ok(())
     }
 }
 
@@ -196,7 +177,7 @@ impl Actor for Following {
                 }
             }
         });
-        Ok(Given { to: cursor, done: cursor, stored: cursor })
+        Ok(Given(cursor))
     }
 
     async fn handle(
@@ -207,19 +188,6 @@ impl Actor for Following {
     ) -> Result<(), ActorProcessingErr> {
         if self.advance(given).await? {
             myself.cast(Message::Advance)?;
-        }
-        Ok(())
-    }
-
-    async fn post_stop(
-        &self,
-        _: ActorRef<Message>,
-        given: &mut Given,
-    ) -> Result<(), ActorProcessingErr> {
-        if given.done > given.stored
-            && let Err(error) = self.store(given).await
-        {
-            tracing::debug!(follower = self.follower.name(), %error, "its cursor was not stored");
         }
         Ok(())
     }

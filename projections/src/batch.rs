@@ -42,36 +42,23 @@ pub(crate) struct Open {
     /// How far it is, once it is committed.
     pub(crate) checkpoint: Checkpoint,
     /// The last commit.
-    stored: Checkpoint,
+    from: u64,
 }
 
 impl Open {
     pub(crate) fn new(checkpoint: Checkpoint, changes: Option<Collector>) -> Self {
-        let stored = checkpoint.clone();
-        Self { writes: Writes::new(), aside: BTreeMap::new(), changes, checkpoint, stored }
+        let from = checkpoint.global_seq;
+        Self { writes: Writes::new(), aside: BTreeMap::new(), changes, checkpoint, from }
     }
 
-    /// Whether it is as it is stored.
-    pub(crate) fn is_stored(&self) -> bool {
-        self.checkpoint == self.stored
-    }
-
-    /// Whether what was folded changes nothing but how far it is: who reads what is stored reads
-    /// what is true of this place, too, and folding it once more gives the same.
-    pub(crate) fn changes_nothing(&self) -> bool {
-        let Checkpoint { set_aside, born, stale, .. } = self.stored;
-        let now = &self.checkpoint;
-        self.writes.is_empty()
-            && self.aside.is_empty()
-            && self.changes.as_ref().is_none_or(Collector::is_empty)
-            && (now.set_aside, now.born, now.stale) == (set_aside, born, stale)
-            // The first commit tells when the build began.
-            && self.stored.cid.is_some()
+    /// Whether there is nothing to commit.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.checkpoint.global_seq == self.from
     }
 
     /// Whether it is to be committed before more is folded.
     pub(crate) fn is_full(&self) -> bool {
-        self.checkpoint.global_seq.saturating_sub(self.stored.global_seq) >= COMMIT_RECORDS
+        self.checkpoint.global_seq.saturating_sub(self.from) >= COMMIT_RECORDS
             || self.writes.len().saturating_add(self.aside.len()) >= COMMIT_ROWS
     }
 }
@@ -171,29 +158,27 @@ impl Folding<'_> {
         Ok(())
     }
 
-    /// Writes state, what was set aside, changes and checkpoint in one batch; more can be folded on
-    /// top of it then.
-    pub(crate) fn commit(&self, open: &mut Open) -> Result<(), StoreError> {
+    /// Writes state, what was set aside, changes and checkpoint in one batch.
+    pub(crate) fn commit(&self, open: Open) -> Result<Checkpoint, StoreError> {
         let layout = self.layout();
         let committed = TableState::new(self.table.clone(), self.fold.name(), self.build);
         let mut writes = Vec::with_capacity(open.writes.len() + open.aside.len() + 2);
-        for (key, value) in std::mem::take(&mut open.writes) {
+        for (key, value) in open.writes {
             let key = committed.key(&key);
             let value = value.map(|value| layout::encode(&key, &value)).transpose()?;
             writes.push((key, value));
         }
-        for (global_seq, item) in std::mem::take(&mut open.aside) {
-            let key = layout.set_aside_at(global_seq);
-            let value = layout::encode_as(&key, &item)?;
+        for (global_seq, item) in &open.aside {
+            let key = layout.set_aside_at(*global_seq);
+            let value = layout::encode_as(&key, item)?;
             writes.push((key, Some(value)));
         }
-        if let Some(changes) = open.changes.as_mut() {
+        if let Some(changes) = open.changes {
             writes.extend(changes.finish(&**self.table, &layout)?);
         }
         writes.push(layout.put_checkpoint(&open.checkpoint)?);
         self.table.apply(writes)?;
-        open.stored = open.checkpoint.clone();
-        Ok(())
+        Ok(open.checkpoint)
     }
 }
 

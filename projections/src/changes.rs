@@ -220,15 +220,10 @@ impl Collector {
         self.new.extend(changes);
     }
 
-    /// Whether there is nothing to write.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.new.is_empty() && self.reach == self.held
-    }
-
     /// The writes that keep the new changes, and drop the oldest packs once there are many more than
-    /// are to be kept. Once they are stored, others can be collected.
+    /// are to be kept.
     pub(crate) fn finish(
-        &mut self,
+        mut self,
         table: &dyn Table,
         layout: &Layout,
     ) -> Result<Vec<TableWrite>, StoreError> {
@@ -243,17 +238,15 @@ impl Collector {
                 }
             }
         }
-        let new = std::mem::take(&mut self.new);
-        let mut rest = new.as_slice();
+        let mut rest = self.new.as_slice();
         while !rest.is_empty() {
             let (first, others) = rest.split_at(fitting(rest));
             writes.extend(pack(layout, first)?);
             rest = others;
         }
-        self.reach.count = self.reach.count.saturating_add(new.len() as u64);
+        self.reach.count = self.reach.count.saturating_add(self.new.len() as u64);
         if self.reach != self.held {
             writes.push(self.reach.put(layout)?);
-            self.held = self.reach.clone();
         }
         Ok(writes)
     }

@@ -54,7 +54,8 @@ impl Rebuilds {
             let folding = folding(&**fold, &self.context, &*self.source, &self.table);
             folding.take(open, records).map_err(store_error)?;
             if open.is_full() {
-                folding.commit(open)?;
+                let full = std::mem::replace(open, Open::new(Checkpoint::default(), None));
+                *open = Open::new(folding.commit(full)?, None);
             }
         }
         Ok(())
@@ -66,8 +67,8 @@ impl Rebuilds {
     /// As [`Rebuilds::take`].
     pub fn finish(self) -> Result<Vec<Digest>, StoreError> {
         let Self { table, source, context, folds } = self;
-        let digest = |One { fold, mut open, .. }: One| {
-            folding(&*fold, &context, &*source, &table).commit(&mut open)?;
+        let digest = |One { fold, open, .. }: One| {
+            folding(&*fold, &context, &*source, &table).commit(open)?;
             digest::stored(&table, fold.name(), Build::first(fold.version()))
         };
         folds.into_iter().map(digest).collect()

@@ -95,12 +95,11 @@ impl Actor for Projector {
                 }
             }
             Message::Digest(answer) => {
-                let digest = move || {
-                    let shared = &runner.shared;
-                    runner.store_place(shared.live())?;
-                    digest::stored(&shared.table, shared.fold.name(), shared.live())
-                };
-                let digest = self.runtime.run(digest).await?;
+                let shared = runner.shared.clone();
+                let digest = self
+                    .runtime
+                    .run(move || digest::stored(&shared.table, shared.fold.name(), shared.live()))
+                    .await?;
                 // Whoever asked may have stopped waiting.
                 let _ = answer.send(digest);
             }
@@ -110,17 +109,6 @@ impl Actor for Projector {
                 let _ = answer.send(begun);
                 myself.cast(Message::Wake)?;
             }
-        }
-        Ok(())
-    }
-
-    async fn post_stop(&self, _: ActorRef<Message>, (): &mut ()) -> Result<(), ActorProcessingErr> {
-        let runner = self.runner.clone();
-        let stored = move || runner.store_place(runner.shared.live());
-        if let Err(error) = self.runtime.run(stored).await? {
-            // The next start folds again what changed nothing.
-            let projection = self.runner.shared.fold.name();
-            tracing::debug!(projection, %error, "how far it is was not stored");
         }
         Ok(())
     }

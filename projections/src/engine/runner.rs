@@ -2,8 +2,7 @@
 //!
 //! What a runner folded and did not commit yet is nothing that a restart misses: it starts from a
 //! stored checkpoint, like a first start. Far behind the end of the log several batches make one
-//! commit; what is served is what was committed. Most records concern few projections: that the
-//! others have passed them is stored now and then, and when they stop.
+//! commit; what is served is what was committed.
 //!
 //! A rebuild, be it for a new version of the fold or asked for, makes a build of its own beside
 //! the served one. Where both are of one version, the served one goes on being folded, and the
@@ -204,8 +203,8 @@ impl Runner {
         Ok(more)
     }
 
-    /// Folds one batch; gives the checkpoint where what is stored is true of it: it was committed, or
-    /// nothing changed. There are traces for the served build alone.
+    /// Folds one batch; gives the checkpoint where that was committed, or nothing was to be done.
+    /// There are traces for the served build alone.
     fn batch(
         &self,
         build: Build,
@@ -225,44 +224,30 @@ impl Runner {
         let at = open.checkpoint.global_seq;
         let waiting = goal.saturating_sub(at).min(self.batch - at % self.batch);
         let limit = usize::try_from(waiting).unwrap_or_default();
-        let folding = self.folding(build);
-        // Its place is served: what changes now is not left open on top of an older one.
-        let passed = !open.is_stored() && open.changes_nothing();
-        if limit > 0 {
-            let records = self.source.page(at, limit)?;
-            let spans = traces.map(|traces| self.spans(traces, &records));
-            folding.take(&mut open, &records)?;
-            drop(spans);
-        }
-        let ends = open.checkpoint.global_seq >= goal;
-        let mut holds = open.is_stored() || open.changes_nothing() && !open.is_full();
-        if !holds && (ends || passed || open.is_full()) {
-            folding.commit(&mut open)?;
-            holds = true;
-        }
-        let reached = holds.then(|| open.checkpoint.clone());
-        self.open().push((build, open));
-        Ok(reached)
-    }
-
-    fn folding(&self, build: Build) -> Folding<'_> {
-        Folding {
+        let folding = Folding {
             fold: &*self.shared.fold,
             context: &self.context,
             source: &*self.source,
             table: &self.shared.table,
             build,
+        };
+        if limit == 0 {
+            return Ok(Some(if open.is_empty() {
+                open.checkpoint
+            } else {
+                folding.commit(open)?
+            }));
         }
-    }
-
-    /// Stores how far a build is, where that alone is not stored.
-    pub(crate) fn store_place(&self, build: Build) -> Result<(), StoreError> {
-        let mut open = self.open();
-        let of_build = open.iter_mut().find(|(of, open)| *of == build && open.changes_nothing());
-        match of_build {
-            Some((_, open)) if !open.is_stored() => self.folding(build).commit(open),
-            _ => Ok(()),
+        let records = self.source.page(at, limit)?;
+        let spans = traces.map(|traces| self.spans(traces, &records));
+        folding.take(&mut open, &records)?;
+        drop(spans);
+        drop(records);
+        if open.checkpoint.global_seq >= goal || open.is_full() {
+            return Ok(Some(folding.commit(open)?));
         }
+        self.open().push((build, open));
+        Ok(None)
     }
 
     /// Spans of those records whose trace is known.
@@ -293,10 +278,6 @@ impl Runner {
     /// Serves the build that was made in place of the one before.
     fn switch(&self, old: Build, new: Build, made: &Checkpoint) -> Result<(), Halt> {
         let (table, name) = (&self.shared.table, self.shared.fold.name());
-        self.store_place(old)?;
-        self.store_place(new)?;
-        // From here on another one is served, which has its changes noted.
-        self.open().clear();
         let after = digest::stored(table, name, new)?;
         let replaced = self.layout(old).checkpoint(&**table)?.unwrap_or_default();
         // Of another version, or with content that was erased since, it need not be the same.
