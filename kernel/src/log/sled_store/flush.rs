@@ -30,10 +30,10 @@ use crate::log::store::{StoreError, TableWrite};
 /// segments again, four segments of 512 KiB later at the earliest; a power cut must not find both
 /// places gone. How much of the log a row makes depends on the leaves that it comes to: some three
 /// times its length at the end of the key space, ten times and more at random places.
-const UNSYNCED_BYTES: i64 = 768 * 1024;
+const UNSYNCED_BYTES: i64 = 1024 * 1024;
 /// Bytes of one batch, about. sled lets nobody read, in any database of the process, while a batch is
 /// applied.
-const BATCH_BYTES: u64 = 8 * 1024;
+const BATCH_BYTES: u64 = 32 * 1024;
 /// How often the watch looks for a write that failed in sled's own threads.
 const WATCH_EVERY: Duration = Duration::from_millis(250);
 

@@ -15,9 +15,9 @@ const DONE: f64 = 0.75;
 /// How much is moved at once at the beginning, of all.
 const LEAD: f64 = 0.05;
 /// How long one waits before one looks again.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(20);
 /// Nobody writes where nothing came for so many pauses.
-const QUIET: u32 = 10;
+const QUIET: u32 = 3;
 
 /// How far one move is.
 pub(super) struct Gait {
