@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::net::IpAddr;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use axum::Router;
 use axum::body::Body;
@@ -67,17 +67,19 @@ impl Front {
         let route = self.route(request.uri().path());
         let noted = Noted { route, method: crate::metrics::method(request.method()), timer };
         let _in_flight = metrics::HTTP_IN_FLIGHT.raise(&[]);
-        let early = request_id::briefly(&id, || {
+        let early = || {
             let (uri, headers) = (request.uri(), request.headers());
             limits::head(app, client, uri, headers)
                 .and_then(|()| limits::shed(app, client, uri.path(), route, request.method()))
-        });
+        };
+        let early = catch_unwind(AssertUnwindSafe(|| request_id::briefly(&id, early)));
         let mut response = match early {
-            Ok(()) => {
+            Ok(Ok(())) => {
                 let taken = request_id::named(id.clone(), self.taken(client, noted, request));
                 Box::pin(taken).await
             }
-            Err(refused) => {
+            Err(panic) => request_id::briefly(&id, || noted.answered(panicked(&*panic))),
+            Ok(Err(refused)) => {
                 let (head, body) = request.into_parts();
                 body::discard(app, &head.headers, body).await;
                 request_id::briefly(&id, || noted.answered(refused.into_response()))

@@ -152,11 +152,8 @@ impl Server {
         let of_all = self.connections.clone().try_acquire_owned().map_err(|_| NoRoom::AtAll)?;
         // Those of a proxy are many clients'.
         let trusted = is_trusted(address.ip(), &self.app.parts.options.trusted_proxies);
-        let of_address = match self.of_address.enter(network_of(address.ip())) {
-            _ if trusted => None,
-            None => return Err(NoRoom::ForAddress),
-            Some(counted) => counted,
-        };
+        let counted = || self.of_address.enter(network_of(address.ip())).ok_or(NoRoom::ForAddress);
+        let of_address = (!trusted).then(counted).transpose()?;
         let open = metrics::HTTP_CONNECTIONS.raise(&[]);
         Ok(Place { _of_all: of_all, _of_address: of_address, _open: open })
     }

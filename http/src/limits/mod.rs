@@ -124,7 +124,7 @@ pub(crate) fn is_delivery(route: &str, method: &Method) -> bool {
 /// What a request holds while it is answered.
 pub(crate) struct Place {
     _of_all: OwnedSemaphorePermit,
-    _of_address: Option<Counted>,
+    _of_address: Counted,
 }
 
 /// Gives a request a place, or refuses it.

@@ -4,18 +4,17 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+type Counts = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
 /// Counts by address. An address without anything is not held.
 #[derive(Clone)]
 pub(crate) struct Tally {
     most: usize,
-    held: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    held: Counts,
 }
 
-/// One thing that is counted, until this is dropped.
-pub(crate) struct Counted {
-    network: IpAddr,
-    held: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
+/// One thing that is counted, where there is a limit, until this is dropped.
+pub(crate) struct Counted(Option<(IpAddr, Counts)>);
 
 impl Tally {
     /// At most so many of one address; 0 means no limit.
@@ -24,9 +23,9 @@ impl Tally {
     }
 
     /// Counts one more, where there is a limit; none where there are as many as may be.
-    pub(crate) fn enter(&self, network: IpAddr) -> Option<Option<Counted>> {
+    pub(crate) fn enter(&self, network: IpAddr) -> Option<Counted> {
         if self.most == 0 {
-            return Some(None);
+            return Some(Counted(None));
         }
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let count = held.entry(network).or_default();
@@ -34,7 +33,7 @@ impl Tally {
             return None;
         }
         *count += 1;
-        Some(Some(Counted { network, held: self.held.clone() }))
+        Some(Counted(Some((network, self.held.clone()))))
     }
 
     /// Whether one more would be counted.
@@ -46,11 +45,12 @@ impl Tally {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = held.get_mut(&self.network) {
+        let Some((network, held)) = &self.0 else { return };
+        let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(network) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                held.remove(&self.network);
+                held.remove(network);
             }
         }
     }

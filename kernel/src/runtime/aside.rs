@@ -145,7 +145,6 @@ mod tests {
 
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread::{ThreadId, current};
-    use std::time::Duration;
 
     use tokio::sync::oneshot;
 
@@ -156,19 +155,14 @@ mod tests {
     async fn it_begins_in_the_lane_and_goes_on_here() {
         let (runtime, lane, here) = (Runtime::system(), Lane::default(), current().id());
         for waits in [false, true] {
-            let (send, wait) = oneshot::channel::<()>();
             let work = async move {
                 let began = current().id();
                 if waits {
-                    wait.await.unwrap();
+                    tokio::task::yield_now().await;
                 }
                 (began, current().id())
             };
-            let aside = tokio::spawn(runtime.aside(&lane, work));
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            assert_eq!(aside.is_finished(), !waits);
-            let _ = send.send(());
-            let (began, ended): (ThreadId, ThreadId) = aside.await.unwrap().unwrap();
+            let (began, ended): (ThreadId, ThreadId) = runtime.aside(&lane, work).await.unwrap();
             assert_ne!(began, here);
             assert_eq!(ended == here, waits);
         }

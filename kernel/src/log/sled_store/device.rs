@@ -61,7 +61,8 @@ pub(super) enum Writer {
 
 /// The part of the reserve that not even projections and ledgers may use: one in so many.
 const LAST_PART: u64 = 4;
-/// What sled writes for one byte of ours, at most, about: each leaf again every ten writes to it.
+/// What the file grows by for one byte of ours, at most, about. sled writes more, each leaf again every
+/// ten writes to it, and uses the room of what it replaced.
 pub(super) const AMPLIFICATION: u64 = 3;
 /// How much projections and ledgers may write before the room is looked up again, in bytes.
 const RECHECK_BYTES: u64 = 1024 * 1024;

@@ -29,7 +29,7 @@ use crate::log::store::{StoreError, TableWrite};
 /// counts what it handed to the system as stable, moves pages on that ground, and uses their old
 /// segments again, four segments of 512 KiB later at the earliest; a power cut must not find both
 /// places gone. How much of the log a row makes depends on the leaves that it comes to: some three
-/// times its length at the end of the key space, ten times and more at random places.
+/// times its length at the end of the key space, eight times at random places.
 const UNSYNCED_BYTES: i64 = 1024 * 1024;
 /// Bytes of one batch, about. sled lets nobody read, in any database of the process, while a batch is
 /// applied.
