@@ -12,4 +12,4 @@ cd "$ROOT"
 if cargo nextest --version >/dev/null 2>&1; then
   exec cargo nextest run --workspace "$@"
 fi
-exec cargo test --workspace "$@"
+exec cargo test --workspace --no-fail-fast "$@"

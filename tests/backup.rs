@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::node::{Ended, Node, command, run_to_end, verify};
+use crate::support::node::{Ended, Node, Signal, command, run_to_end, verify};
 use crate::support::{PATIENCE, Peer, Sign, eventually, secret};
 
 pub fn fedsx(args: &[&str]) -> Ended {
@@ -239,7 +239,7 @@ fn offline_backups_and_the_master_key() {
     };
     refuses(&offline(&at("a"), &[]), "in use");
     assert!(!at("a").exists() && !at("a.partial").exists(), "nothing is left of it");
-    node.signal("TERM");
+    node.signal(Signal::TERM);
     let made = eventually(PATIENCE, "the instance gives its data free", || {
         let ended = offline(&at("a"), &[]);
         (ended.code == Some(0)).then_some(ended)

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::node::{Ended, Node, Spec, command, run_to_end};
+use crate::support::node::{Ended, Node, Signal, Spec, command, run_to_end};
 use crate::support::secret;
 use crate::support::verbs::note;
 
@@ -27,10 +27,10 @@ fn the_address_line_says_where() {
     node.create("alice");
     let document = node.client().get("/actors/alice").expect(200, "the document").json();
     assert_eq!(document["id"], format!("http://localhost:{port}/actors/alice"), "the usual base");
-    assert_eq!(node.stop_with("TERM"), Some(0), "SIGTERM drains and exits with 0");
+    assert_eq!(node.stop_with(Signal::TERM), Some(0), "SIGTERM drains and exits with 0");
     node.restart();
     node.client().get("/actors/alice").expect(200, "after the restart");
-    assert_eq!(node.stop_with("INT"), Some(0), "so does SIGINT");
+    assert_eq!(node.stop_with(Signal::INT), Some(0), "so does SIGINT");
 }
 
 #[test]

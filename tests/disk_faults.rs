@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::support::node::{Node, Spec, verify};
+use crate::support::node::{Node, Signal, Spec, verify};
 use crate::support::verbs::{Published, note};
 use crate::support::{Answer, PATIENCE, Peer, Sign, eventually};
 
@@ -317,7 +317,7 @@ fn a_failing_sync_poisons_and_loses_nothing() {
     has_all(&node, "alice", &published);
     client.post("/activity", &note("more")).refused(503, "store-poisoned", "later");
     is_poisoned(&node, "Input/output error");
-    node.stop_with("TERM");
+    node.stop_with(Signal::TERM);
     node.restart();
     for one in &published {
         node.client().get(&one.id).expect(200, "an acknowledged activity");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use crate::support::node::{Node, Spec, verify};
+use crate::support::node::{Node, Signal, Spec, send_signal, verify};
 use crate::support::{PATIENCE, eventually};
 
 const CALLS: &str = "trace=fdatasync,fsync,sendto,write,writev,sendmsg,read,recvfrom,readv,recvmsg";
@@ -173,8 +173,7 @@ fn stop_traced(node: &mut Node) {
     let children = format!("/proc/{0}/task/{0}/children", node.pid());
     let children = fs::read_to_string(children).unwrap_or_default();
     for child in children.split_whitespace() {
-        let sent = Command::new("kill").args(["-s", "TERM", child]).status();
-        assert!(sent.expect("kill runs").success(), "SIGTERM was sent");
+        send_signal(child.parse().expect("the number of a process"), Signal::TERM);
     }
     assert_eq!(node.wait(), Some(0), "the traced instance ends well");
 }

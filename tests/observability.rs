@@ -11,7 +11,7 @@ use fedsx_kernel::refusal::Problem;
 use serde_json::json;
 
 use crate::support::exposition::{Exposition, Sample};
-use crate::support::node::{Node, Spec};
+use crate::support::node::{Node, Signal, Spec};
 use crate::support::{PATIENCE, Peer, eventually, secret};
 
 fn scrape(node: &Node) -> Exposition {
@@ -165,7 +165,7 @@ fn readiness_tells_everybody_whether_and_operators_why() {
     let ready = node.client().get("/readyz").expect(200, "ready").json();
     assert_eq!((&ready["ready"], &ready["reasons"]), (&json!(true), &json!([])));
     assert_eq!(ready["warnings"], json!([]));
-    node.signal("TERM");
+    node.signal(Signal::TERM);
     let ready = eventually(PATIENCE, "it says that it goes", || {
         let answer = node.client().get("/readyz");
         (answer.status == 503).then(|| answer.json())

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::node::{Ended, Node, Spec, command, run_to_end};
+use crate::support::node::{Ended, Node, Signal, Spec, command, run_to_end};
 use crate::support::{PATIENCE, eventually, secret};
 
 /// Runs a command that must not find a profile of the person who runs the tests.
@@ -298,13 +298,13 @@ fn options_are_taken_over_at_a_hangup() {
     let with = |secret: &str| node.client().with_secret(secret).get("/token").status;
     assert_eq!(with("the-first-secret"), 200);
     write("allow_http = true\ntokens = [\"alice=the-second-secret\"]\nrequests_per_second = 0\n");
-    node.signal("HUP");
+    node.signal(Signal::HUP);
     eventually(PATIENCE, "the new token works", || {
         (with("the-second-secret") == 200).then_some(())
     });
     assert_eq!(with("the-first-secret"), 401, "the old one does not");
     write("tokens = [\"alice=the-third-secret\"\n");
-    node.signal("HUP");
+    node.signal(Signal::HUP);
     eventually(PATIENCE, "the error is logged", || {
         node.log_tail().contains("nothing was changed").then_some(())
     });

@@ -7,6 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 use tempfile::TempDir;
 
 use super::client::Client;
@@ -20,6 +22,12 @@ const LOG_LINES: usize = 80;
 /// The secret of an actor's token.
 pub fn secret(name: &str) -> String {
     format!("{name}-secret-0123456789")
+}
+
+/// Sends a signal to a process. Small systems have no program for that.
+pub fn send_signal(process: u32, signal: Signal) {
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+    kill_process(process.expect("a process"), signal).expect("the signal is sent");
 }
 
 /// A command that sees no configuration of the surroundings.
@@ -168,7 +176,7 @@ impl Node {
     }
 
     /// Ends the instance with a signal and waits for it; gives the exit code.
-    pub fn stop_with(&mut self, signal: &str) -> Option<i32> {
+    pub fn stop_with(&mut self, signal: Signal) -> Option<i32> {
         self.signal(signal);
         self.wait()
     }
@@ -182,12 +190,11 @@ impl Node {
 
     /// Ends the instance with SIGTERM and checks that it exits with 0.
     pub fn stop(&mut self) {
-        assert_eq!(self.stop_with("TERM"), Some(0), "exit code after SIGTERM");
+        assert_eq!(self.stop_with(Signal::TERM), Some(0), "exit code after SIGTERM");
     }
 
-    pub fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args(["-s", signal, &self.pid().to_string()]).status();
-        assert!(sent.expect("kill runs").success(), "SIG{signal} was sent");
+    pub fn signal(&self, signal: Signal) {
+        send_signal(self.pid(), signal);
     }
 
     /// Ends the instance without any warning, as a crash would.

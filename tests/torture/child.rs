@@ -6,6 +6,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wire::Wire;
 
@@ -145,8 +146,8 @@ impl Child {
         let Some(process) = &self.process else {
             return Ok(());
         };
-        let id = process.id().to_string();
-        Command::new("kill").args(["-s", "TERM", &id]).status().context("kill")?;
+        let id = Pid::from_raw(i32::try_from(process.id())?).context("a process")?;
+        kill_process(id, Signal::TERM)?;
         let began = Instant::now();
         loop {
             match self.ended()? {
