@@ -29,7 +29,7 @@ fn unpacked(format: u32) -> (tempfile::TempDir, Value) {
 
 #[test]
 fn earlier_formats_are_read() {
-    for format in [1, 2, 3] {
+    for format in [1, 2, 3, 4] {
         let (data, expected) = unpacked(format);
         let mut as_json = command();
         as_json.args(["verify", "--json", "--data"]).arg(data.path());
@@ -64,7 +64,7 @@ fn earlier_formats_are_read() {
 #[test]
 fn newer_formats_are_refused() {
     let (data, _) = unpacked(1);
-    fs::write(data.path().join("format"), "4\n").expect("written");
+    fs::write(data.path().join("format"), "5\n").expect("written");
     let ended = verify(data.path());
     assert_eq!(ended.code, Some(1), "{}", ended.all());
     assert!(ended.stderr.contains("newer version of fedsx"), "{}", ended.all());
@@ -75,5 +75,5 @@ fn newer_formats_are_refused() {
     let ended = run_to_end(serve);
     assert_eq!(ended.code, Some(2), "{}", ended.all());
     assert!(ended.stderr.contains("newer version of fedsx"), "{}", ended.all());
-    assert_eq!(fs::read_to_string(data.path().join("format")).expect("the format"), "4\n");
+    assert_eq!(fs::read_to_string(data.path().join("format")).expect("the format"), "5\n");
 }

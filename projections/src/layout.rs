@@ -213,12 +213,11 @@ impl Builds<'_> {
             let name = key.get(builds.len()..).unwrap_or_default();
             let name = name.iter().take_while(|byte| **byte != 0).count();
             let root = key.get(..builds.len() + name + 1).unwrap_or(&key).to_vec();
-            if keep.iter().any(|kept| kept.as_bytes() == root) {
-                // No key of a build goes on with 0xff after its root.
-                after = Some([root.as_slice(), &[0xff]].concat());
-            } else {
+            if !keep.iter().any(|kept| kept.as_bytes() == root) {
                 wipe_prefix(table, &root)?;
             }
+            // No key of a build goes on with 0xff after its root.
+            after = Some([root.as_slice(), &[0xff]].concat());
         }
         Ok(())
     }
@@ -235,13 +234,13 @@ fn read_build(table: &dyn Table, key: &[u8]) -> Result<Option<Build>, StoreError
 }
 
 fn wipe_prefix(table: &dyn Table, prefix: &[u8]) -> Result<(), StoreError> {
+    // From where the last page ended: what was removed is still passed by until the table has forgotten it.
+    let mut after: Option<Vec<u8>> = None;
     loop {
-        let page = table.scan(prefix, None, PAGE)?;
-        let done = page.len() < PAGE;
+        let page = table.scan(prefix, after.as_deref(), PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = Some(last.clone());
         table.apply(page.into_iter().map(|(key, _)| (key, None)).collect())?;
-        if done {
-            return Ok(());
-        }
     }
 }
 

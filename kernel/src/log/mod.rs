@@ -20,6 +20,7 @@ mod service;
 mod sled_store;
 mod snapshot;
 mod store;
+mod turns;
 mod writer;
 
 pub use entry::{Entry, Meta, Record, Records, Stream, StreamError};
@@ -38,3 +39,4 @@ pub use snapshot::{BackupError, Copied, Progress};
 pub use store::{
     Batch, FreeSpace, LogStore, OnceValue, Pairs, Storage, StoreError, Table, TableWrite,
 };
+pub use turns::Turn;

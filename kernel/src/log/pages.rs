@@ -2,23 +2,20 @@
 //!
 //! Whoever follows the log asks for the records that come next. Those who are far from its end and
 //! at about the same place get the same page, decoded once; they stay together because they take
-//! turns ([`Pages::turn`]).
+//! turns.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
-
 use super::entry::{Record, Records};
 use super::store::StoreError;
+use super::turns::Turns;
 
 /// Pages that are kept while somebody catches up.
 const KEPT: usize = 4;
 /// Who is not this many records behind reads what was just appended, which is in memory anyway.
 const FAR: u64 = 4096;
-/// Followers that catch up at the same time; more would drift apart.
-const TURNS: usize = 2;
 
 /// The records after a position.
 struct Page {
@@ -35,25 +32,17 @@ pub(super) struct Pages {
     kept: Mutex<VecDeque<Arc<Page>>>,
     /// Whether a page was asked for since somebody at the end of the log looked.
     used: AtomicBool,
-    turns: Semaphore,
+    pub(super) turns: Turns,
 }
 
 impl Pages {
     pub(super) fn new() -> Self {
-        let turns = Semaphore::new(TURNS);
-        Self { kept: Mutex::default(), used: AtomicBool::new(false), turns }
+        Self { kept: Mutex::default(), used: AtomicBool::new(false), turns: Turns::new() }
     }
 
     /// Whether who stands at a position has far to go.
     pub(super) fn is_far(head: u64, at: u64) -> bool {
         head.saturating_sub(at) > FAR
-    }
-
-    /// Waits for a turn. Whoever waits longest is next, so that nobody gets ahead of the others
-    /// by having less to do with each page.
-    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        // It is never closed.
-        self.turns.acquire().await.ok()
     }
 
     /// The records after a position, from a page that is kept or by reading them.

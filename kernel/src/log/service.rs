@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use tokio::sync::{Notify, SemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::entry::{Entry, Record, Records, Stream};
 use super::erasure::Erasures;
@@ -15,6 +15,7 @@ use super::head::HeadFile;
 use super::pages::Pages;
 use super::recent::Recent;
 use super::store::{FreeSpace, LogStore, Storage, StoreError};
+use super::turns::Turn;
 use super::writer::{Request, Writer};
 use crate::activity::{Activity, Body};
 use crate::cid::Cid;
@@ -308,8 +309,8 @@ impl Log {
 
     /// Waits for the turn of a follower that stands at a position to read on; at the end of the log
     /// there are no turns. So those who catch up stay together, and share what they read.
-    pub async fn turn(&self, at: u64) -> Option<SemaphorePermit<'_>> {
-        if Pages::is_far(self.head(), at) { self.inner.pages.turn().await } else { None }
+    pub async fn turn(&self, at: u64) -> Option<Turn> {
+        if Pages::is_far(self.head(), at) { self.inner.pages.turns.turn(at).await } else { None }
     }
 
     /// Up to `limit` records of a stream from a position on.

@@ -9,15 +9,16 @@
 //! | `e` global_seq | entry ([`entries`]) |
 //! | `d` global_seq of its first entry | body (CBOR) |
 //! | `s` stream `\0` stream_seq | global_seq |
-//! | `f` hash | global_seq of the first entry |
+//! | `h` epoch `f` hash | global_seq of the first entry ([`hashes`]) |
 //! | `u` stream `\0` hash | stream_seq, where that is not of the first entry |
-//! | `i` blake3 of a foreign id | hash |
+//! | `h` epoch `i` blake3 of a foreign id | hash |
+//! | `g` epoch | which hashes an epoch may have (CBOR) |
 //! | `o` blake3 of a once key | once value (CBOR) |
 //! | `a` key | admission state (DAG-CBOR) |
 //!
-//! Most of an append goes to the end of `e` and `d`: what is written at random places is small.
-//! Format 1, whose rows are still read, had bodies at `b` hash, a `u` for every entry, and the
-//! length of each stream at `n`.
+//! An append goes to the end of `e`, `d` and its stream, and among the newest hashes.
+//! Formats 1 to 3, whose rows are still read, had `f` and `i` without an epoch. Format 1 had bodies at `b` hash, a `u`
+//! for every entry, and the length of each stream at `n`.
 //!
 //! In front of sled stands a [`journal`], which is what is synced; what is in it is read from memory
 //! ([`layers`]) until it is moved into sled ([`flush`]). sled's own `flush` does not sync the device,
@@ -34,6 +35,7 @@ mod entries;
 mod errors;
 mod flush;
 mod gait;
+mod hashes;
 mod inspect;
 mod journal;
 mod keys;
@@ -82,6 +84,8 @@ pub struct SledOptions {
     pub memory_bytes: u64,
     /// It is also moved when nothing else was written for so long.
     pub move_after: Duration,
+    /// Hashes that stand together, and of which one filter tells which they may be.
+    pub epoch_hashes: usize,
     /// The device.
     pub device: Arc<dyn Device>,
 }
@@ -94,6 +98,7 @@ impl Default for SledOptions {
             compress: true,
             memory_bytes: 4 * 1024 * 1024,
             move_after: Duration::from_secs(20),
+            epoch_hashes: 65_536,
             device: Arc::new(Disk),
         }
     }
@@ -152,8 +157,9 @@ impl SledStorage {
             return Err(OpenError::Store(StoreError::Io("the database has no trees".into())));
         };
         let core = own.core;
+        let log = SledLog::open(core.clone(), log, options.epoch_hashes).map_err(reading)?;
         Ok(Self {
-            log: Arc::new(SledLog::open(core.clone(), log).map_err(reading)?),
+            log: Arc::new(log),
             projections: Arc::new(projections),
             ledgers: Arc::new(SledTable { core: core.clone(), rows: ledgers }),
             core,

@@ -174,10 +174,10 @@ fn formats_are_checked() {
     let directory = tempfile::tempdir().unwrap();
     drop(try_open(directory.path()).unwrap());
     let format = directory.path().join("format");
-    assert_eq!(fs::read_to_string(&format).unwrap(), "3\n");
-    fs::write(&format, "4\n").unwrap();
+    assert_eq!(fs::read_to_string(&format).unwrap(), "4\n");
+    fs::write(&format, "5\n").unwrap();
     let refused = try_open(directory.path()).err().expect("refused");
-    assert!(matches!(refused, OpenError::Newer { found: 4, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::Newer { found: 5, .. }), "{refused}");
     assert!(refused.to_string().contains("newer version"), "{refused}");
     for other in ["0\n", "one", "", "\u{0}\u{ff}", "99999999999"] {
         fs::write(&format, other).unwrap();
@@ -187,7 +187,7 @@ fn formats_are_checked() {
     assert!(matches!(try_open(directory.path()), Err(OpenError::Format { .. })));
     fs::write(&format, "1\n").unwrap();
     drop(try_open(directory.path()).unwrap());
-    assert_eq!(fs::read_to_string(&format).unwrap(), "3\n", "it was an older one");
+    assert_eq!(fs::read_to_string(&format).unwrap(), "4\n", "it was an older one");
 }
 
 #[test]

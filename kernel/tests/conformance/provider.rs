@@ -116,7 +116,9 @@ pub struct Small(Sled);
 impl Provider for Small {
     fn open() -> Self {
         let move_after = Duration::from_millis(3);
-        Self(Sled::with(SledOptions { memory_bytes: 4096, move_after, ..SledOptions::default() }))
+        let options = SledOptions { memory_bytes: 4096, move_after, ..SledOptions::default() };
+        // Hashes come to several epochs, too.
+        Self(Sled::with(SledOptions { epoch_hashes: 5, ..options }))
     }
 
     fn storage(&self) -> Arc<dyn Storage> {

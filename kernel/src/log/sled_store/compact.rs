@@ -220,7 +220,7 @@ fn swap(directory: &Path, store: &Path, place: &Path) -> Result<(), CompactError
 
 /// Tries again for a while: sled's threads hold a database a little longer than its owner.
 #[allow(clippy::disallowed_methods, reason = "offline; nothing else goes on in this process")]
-fn patiently<T>(mut open: impl FnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
+pub(super) fn patiently<T>(mut open: impl FnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
     for _ in 0..TRIES {
         match open() {
             Err(OpenError::InUse(_)) => std::thread::sleep(PAUSE),

@@ -12,6 +12,11 @@ pub(super) const BODY: u8 = b'd';
 pub(super) const BODY_BY_HASH: u8 = b'b';
 pub(super) const ONCE: u8 = b'o';
 pub(super) const STREAM: u8 = b's';
+const FIRST: u8 = b'f';
+const FOREIGN_ID: u8 = b'i';
+const HASHED: u8 = b'h';
+/// What keys under hashes begin with, without the epoch.
+pub(super) const HASHED_BEFORE: [u8; 2] = [FIRST, FOREIGN_ID];
 
 fn tagged(tag: u8, rest: &[&[u8]]) -> Vec<u8> {
     let mut key = vec![tag];
@@ -51,7 +56,32 @@ pub(super) fn position(stream: &Stream, cid: &Cid) -> Vec<u8> {
 }
 
 pub(super) fn first(cid: &Cid) -> Vec<u8> {
-    tagged(b'f', &[cid.digest()])
+    tagged(FIRST, &[cid.digest()])
+}
+
+/// A key under a hash, in its epoch.
+pub(super) fn hashed(epoch: u32, key: &[u8]) -> Vec<u8> {
+    tagged(HASHED, &[&epoch.to_be_bytes(), key])
+}
+
+/// The beginning of the keys of an epoch.
+pub(super) fn epoch(epoch: u32) -> Vec<u8> {
+    hashed(epoch, &[])
+}
+
+/// The end of the keys of all epochs.
+pub(super) fn epochs_end() -> Vec<u8> {
+    vec![HASHED + 1]
+}
+
+/// The epoch of a key.
+pub(super) fn epoch_of(key: &[u8]) -> Option<u32> {
+    key.strip_prefix(&[HASHED])?.first_chunk().copied().map(u32::from_be_bytes)
+}
+
+/// The filter of an epoch.
+pub(super) fn filter(epoch: u32) -> Vec<u8> {
+    tagged(b'g', &[&epoch.to_be_bytes()])
 }
 
 /// The body whose first entry is this one.
@@ -65,7 +95,7 @@ pub(super) fn body_by_hash(cid: &Cid) -> Vec<u8> {
 }
 
 pub(super) fn foreign_id(id: &str) -> Vec<u8> {
-    tagged(b'i', &[blake3::hash(id.as_bytes()).as_bytes()])
+    tagged(FOREIGN_ID, &[blake3::hash(id.as_bytes()).as_bytes()])
 }
 
 pub(super) fn once(key: &str) -> Vec<u8> {

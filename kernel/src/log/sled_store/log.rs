@@ -11,6 +11,7 @@ use quick_cache::sync::Cache;
 
 use super::core::Core;
 use super::device::Writer;
+use super::hashes::{Hashes, Noted};
 use super::rows::Rows;
 use super::state::{self, SledState};
 use super::{entries, keys};
@@ -25,6 +26,7 @@ pub(super) struct SledLog {
     core: Arc<Core>,
     rows: Arc<Rows>,
     state: SledState,
+    hashes: Hashes,
     /// The last entry that is durable.
     durable: AtomicU64,
     /// How many entries those streams have that were appended to last.
@@ -35,10 +37,16 @@ pub(super) struct SledLog {
 const KEPT_LENGTHS: usize = 4096;
 
 impl SledLog {
-    pub(super) fn open(core: Arc<Core>, rows: Rows) -> Result<Self, StoreError> {
+    /// An epoch of [`Hashes`] ends when it has so many.
+    pub(super) fn open(
+        core: Arc<Core>,
+        rows: Rows,
+        epoch_hashes: usize,
+    ) -> Result<Self, StoreError> {
         let rows = Arc::new(rows);
         let (state, durable) = (SledState::new(rows.clone()), AtomicU64::new(0));
-        let log = Self { core, state, rows, durable, lengths: Cache::new(KEPT_LENGTHS) };
+        let hashes = Hashes::new(rows.clone(), epoch_hashes);
+        let log = Self { core, state, hashes, rows, durable, lengths: Cache::new(KEPT_LENGTHS) };
         log.reload()?;
         Ok(log)
     }
@@ -49,6 +57,7 @@ impl SledLog {
             None => 0,
             Some(key) => keys::number(key.get(1..).unwrap_or_default(), || keys::shown(&key))?,
         };
+        self.hashes.load()?;
         self.durable.store(head, Ordering::SeqCst);
         self.lengths.clear();
         self.state.changed_wholly();
@@ -61,13 +70,6 @@ impl SledLog {
 
     fn durable(&self) -> u64 {
         self.durable.load(Ordering::SeqCst)
-    }
-
-    fn number_at(&self, key: &[u8]) -> Result<Option<u64>, StoreError> {
-        match self.rows.get(key)? {
-            Some(bytes) => keys::number(&bytes, || keys::shown(key)).map(Some),
-            None => Ok(None),
-        }
     }
 
     fn entry(&self, global_seq: u64) -> Result<Entry, StoreError> {
@@ -88,8 +90,9 @@ impl SledLog {
         Ok(None)
     }
 
-    fn writes(&self, batch: &Batch) -> Result<Vec<TableWrite>, StoreError> {
-        let mut writes: Vec<TableWrite> = Vec::new();
+    /// What a batch comes to in rows, and what is known of its hashes once it shows.
+    fn writes(&self, batch: &Batch) -> Result<(Vec<TableWrite>, Noted), StoreError> {
+        let (mut writes, mut hashed): (Vec<TableWrite>, _) = (Vec::new(), Vec::new());
         let mut put = |key: Vec<u8>, value: Vec<u8>| writes.push((key, Some(value)));
         let firsts: HashMap<&Cid, u64> = batch
             .entries
@@ -103,7 +106,7 @@ impl SledLog {
             })?;
             put(keys::body(*first), keys::to_cbor(body)?);
             if let Some(id) = id {
-                put(keys::foreign_id(id), cid.to_bytes());
+                hashed.push((keys::foreign_id(id), cid.to_bytes()));
             }
         }
         for entry in &batch.entries {
@@ -113,7 +116,7 @@ impl SledLog {
             put(keys::in_stream(stream, *stream_seq), seq.to_vec());
             // The first entry of a body tells its place itself.
             if entry.first {
-                put(keys::first(cid), seq.to_vec());
+                hashed.push((keys::first(cid), seq.to_vec()));
             } else {
                 put(keys::position(stream, cid), stream_seq.to_be_bytes().to_vec());
             }
@@ -140,7 +143,8 @@ impl SledLog {
             let value = value.as_ref().map(state::encode).transpose()?;
             writes.push((state::place(key), value));
         }
-        Ok(writes)
+        let noted = self.hashes.put(hashed, &mut writes)?;
+        Ok((writes, noted))
     }
 
     /// Commits a batch and further rows of the log's tree with it.
@@ -151,12 +155,13 @@ impl SledLog {
     ) -> Result<(), StoreError> {
         self.core.check()?;
         check::continues(batch, self)?;
-        let mut writes = self.writes(batch)?;
+        let (mut writes, noted) = self.writes(batch)?;
         let wholly = !more.is_empty();
         writes.extend(more);
         let prepared = self.core.admit(&self.rows, Writer::Log, writes)?;
         let last = batch.entries.last().map_or(self.durable(), |entry| entry.global_seq);
         let shown = || {
+            self.hashes.shown(noted);
             self.durable.store(last, Ordering::SeqCst);
             if wholly {
                 self.lengths.clear();
@@ -318,12 +323,16 @@ impl LogStore for SledLog {
         if first.stream == *stream {
             return Ok(Some(first.stream_seq));
         }
-        self.number_at(&keys::position(stream, cid))
+        let key = keys::position(stream, cid);
+        let found = self.rows.get(&key)?;
+        found.map(|bytes| keys::number(&bytes, || keys::shown(&key))).transpose()
     }
 
     fn first_entry(&self, cid: &Cid) -> Result<Option<u64>, StoreError> {
-        let first = self.number_at(&keys::first(cid))?;
-        Ok(first.filter(|seq| *seq <= self.durable()))
+        let key = keys::first(cid);
+        let Some(bytes) = self.hashes.get(&key)? else { return Ok(None) };
+        let first = keys::number(&bytes, || keys::shown(&key))?;
+        Ok(Some(first).filter(|seq| *seq <= self.durable()))
     }
 
     fn body(&self, cid: &Cid) -> Result<Option<Body>, StoreError> {
@@ -337,7 +346,7 @@ impl LogStore for SledLog {
 
     fn by_id(&self, id: &str) -> Result<Option<Cid>, StoreError> {
         let key = keys::foreign_id(id);
-        let Some(bytes) = self.rows.get(&key)? else { return Ok(None) };
+        let Some(bytes) = self.hashes.get(&key)? else { return Ok(None) };
         let cid = Cid::from_bytes(&bytes)
             .map_err(|e| StoreError::Damaged { place: keys::shown(&key), reason: e.to_string() })?;
         Ok(Some(cid))

@@ -16,7 +16,7 @@ use crate::log::store::StoreError;
 
 /// The format of the data directory that this code writes. It reads every one from
 /// [`OLDEST_FORMAT`] on, and makes it this one: older rows stay as they are.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 /// The oldest format that can be read.
 const OLDEST_FORMAT: u32 = 1;
 
