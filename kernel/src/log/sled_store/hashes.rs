@@ -235,8 +235,16 @@ mod tests {
             self.database.core.commit(&self.rows, prepared).unwrap();
         }
 
-        fn hashes(&self) -> Hashes {
-            let hashes = Hashes::new(self.rows.clone(), EPOCH);
+        /// The same once more, after an end.
+        fn again(self, hashes: Hashes) -> Self {
+            let Self { directory, database, rows } = self;
+            database.core.settle().unwrap();
+            drop((hashes, database, rows));
+            Self::open(directory)
+        }
+
+        fn hashes(&self, epoch: usize) -> Hashes {
+            let hashes = Hashes::new(self.rows.clone(), epoch);
             hashes.load().unwrap();
             hashes
         }
@@ -264,7 +272,7 @@ mod tests {
     }
 
     fn assert_has(hashes: &Hashes, numbers: std::ops::Range<u32>) {
-        for number in 0..300 {
+        for number in 0..numbers.end + 100 {
             let wanted = numbers.contains(&number).then(|| number.to_be_bytes().to_vec());
             assert_eq!(hashes.get(&key(number)).unwrap(), wanted, "{number}");
         }
@@ -273,41 +281,41 @@ mod tests {
     #[test]
     fn what_was_put_is_found_and_nothing_else() {
         let store = Store::new();
-        let hashes = store.hashes();
+        let hashes = store.hashes(EPOCH);
         let mut next = 0;
         for length in [1, 4, 0, 10, 3, 25, 7, 30, 2, 9, 1, 1, 60] {
             store.put(&hashes, next..next + length);
             next += length;
             assert_has(&hashes, 0..next);
-            assert_has(&store.hashes(), 0..next);
+            assert_has(&store.hashes(EPOCH), 0..next);
         }
         assert!(store.filters().len() > 2);
     }
 
+    /// Those of the second size are larger than a row may be.
     #[test]
     fn it_is_found_after_a_restart_with_and_without_filters() {
-        let store = Store::new();
-        let hashes = store.hashes();
-        for number in 0..25 {
-            store.put(&hashes, number..number + 1);
+        for epoch in [10, 4000] {
+            let store = Store::new();
+            let hashes = store.hashes(epoch);
+            let end = u32::try_from(epoch * 5 / 2).unwrap();
+            let step = epoch / 10;
+            for number in (0..end).step_by(step) {
+                store.put(&hashes, number..number + u32::try_from(step).unwrap());
+            }
+            let store = store.again(hashes);
+            let hashes = store.hashes(epoch);
+            assert_has(&hashes, 0..end);
+            assert_eq!((hashes.read().newest, hashes.read().marks.len()), (2, epoch / 2));
+            let filters = store.filters();
+            assert_eq!(filters.len(), 2);
+            store.write(filters.into_iter().map(|key| (key, None)).collect());
+            let hashes = store.hashes(epoch);
+            assert!(hashes.read().ended.iter().all(|ended| ended.filter.is_some()));
+            assert_has(&hashes, 0..end);
+            store.put(&hashes, end..end + 15);
+            assert_has(&hashes, 0..end + 15);
         }
-        let store = Store::open({
-            let Store { directory, database, rows } = store;
-            database.core.settle().unwrap();
-            drop((hashes, database, rows));
-            directory
-        });
-        let hashes = store.hashes();
-        assert_has(&hashes, 0..25);
-        assert_eq!((hashes.read().newest, hashes.read().marks.len()), (2, 5));
-        let filters = store.filters();
-        assert_eq!(filters.len(), 2);
-        store.write(filters.into_iter().map(|key| (key, None)).collect());
-        let hashes = store.hashes();
-        assert!(hashes.read().ended.iter().all(|ended| ended.filter.is_some()));
-        assert_has(&hashes, 0..25);
-        store.put(&hashes, 25..40);
-        assert_has(&hashes, 0..40);
     }
 
     #[test]
@@ -315,11 +323,11 @@ mod tests {
         let store = Store::new();
         let plain = (0..20).map(|number: u32| (key(number), Some(number.to_be_bytes().to_vec())));
         store.write(plain.collect());
-        let hashes = store.hashes();
+        let hashes = store.hashes(EPOCH);
         assert_has(&hashes, 0..20);
         store.put(&hashes, 20..50);
         assert_has(&hashes, 0..50);
-        assert_has(&store.hashes(), 0..50);
+        assert_has(&store.hashes(EPOCH), 0..50);
     }
 
     /// Filters keep most of what is not there away from the tree.
