@@ -31,6 +31,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Appends that wait for their commit at once.
 const IN_FLIGHT: usize = 1024;
+/// After so many it is told what they cost, too. What the first ones cost is no measure for a log of their
+/// length, since some of what they wrote is in memory yet: others are compared with the next ones.
+const TOLD_AT: [u64; 2] = [10_000, 20_000];
 /// Records read at once.
 const PAGE: usize = 512;
 /// Projections that are rebuilt one by one, too.
@@ -158,7 +161,7 @@ impl Bench {
             let author = authors.get_mut(index).context("no author")?;
             waiting.push(self.note(author, number)?);
             let done = number + 1;
-            let told = done == 10_000 || done % 100_000 == 0 || done == activities;
+            let told = TOLD_AT.contains(&done) || done % 100_000 == 0 || done == activities;
             if waiting.len() >= IN_FLIGHT || told {
                 for pending in waiting.drain(..) {
                     pending.committed().await?;
@@ -166,7 +169,10 @@ impl Bench {
             }
             if told {
                 let (rate, cpu) = timer.rates(done - from);
-                let (first_rate, first_cpu) = *first.get_or_insert((rate, cpu));
+                if from > 0 {
+                    first.get_or_insert((rate, cpu));
+                }
+                let (first_rate, first_cpu) = first.unwrap_or((rate, cpu));
                 let disk = disk_bytes(&directory.join("store"));
                 println!(
                     "append up_to={done} per_second={rate:.0} of_first={:.2} cpu_us={cpu:.0} \
