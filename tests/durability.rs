@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use crate::support::node::{Node, Signal, Spec, send_signal, verify};
+use crate::support::node::{Node, Signal, Spec, children, kill_process, verify};
 use crate::support::{PATIENCE, eventually};
 
 const CALLS: &str = "trace=fdatasync,fsync,sendto,write,writev,sendmsg,read,recvfrom,readv,recvmsg";
@@ -170,10 +170,8 @@ fn concurrent_publishes_share_a_commit() {
 
 /// strace passes signals on to no child, so the traced process is ended by its own id.
 fn stop_traced(node: &mut Node) {
-    let children = format!("/proc/{0}/task/{0}/children", node.pid());
-    let children = fs::read_to_string(children).unwrap_or_default();
-    for child in children.split_whitespace() {
-        send_signal(child.parse().expect("the number of a process"), Signal::TERM);
+    for process in children(node.pid()) {
+        kill_process(process, Signal::TERM).expect("SIGTERM is sent");
     }
     assert_eq!(node.wait(), Some(0), "the traced instance ends well");
 }

@@ -7,8 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-pub use rustix::process::Signal;
-use rustix::process::{Pid, kill_process};
+use rustix::process::Pid;
+pub use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
 use super::client::Client;
@@ -24,10 +24,12 @@ pub fn secret(name: &str) -> String {
     format!("{name}-secret-0123456789")
 }
 
-/// Sends a signal to a process. Small systems have no program for that.
-pub fn send_signal(process: u32, signal: Signal) {
-    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
-    kill_process(process.expect("a process"), signal).expect("the signal is sent");
+/// The processes that a process started, where the system tells.
+pub fn children(process: u32) -> Vec<Pid> {
+    let listed = format!("/proc/{process}/task/{process}/children");
+    let listed = std::fs::read_to_string(listed).unwrap_or_default();
+    let numbers = listed.split_whitespace().filter_map(|number| number.parse().ok());
+    numbers.filter_map(Pid::from_raw).collect()
 }
 
 /// A command that sees no configuration of the surroundings.
@@ -193,8 +195,10 @@ impl Node {
         assert_eq!(self.stop_with(Signal::TERM), Some(0), "exit code after SIGTERM");
     }
 
+    /// Small systems have no program for that.
     pub fn signal(&self, signal: Signal) {
-        send_signal(self.pid(), signal);
+        let process = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        kill_process(process.expect("a process"), signal).expect("the signal is sent");
     }
 
     /// Ends the instance without any warning, as a crash would.
@@ -234,6 +238,10 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
+            // One that runs under strace goes on without it.
+            for process in children(child.id()) {
+                let _ = kill_process(process, Signal::KILL);
+            }
             let _ = child.kill();
             let _ = child.wait();
         }
