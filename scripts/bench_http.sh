@@ -4,8 +4,8 @@
 # Without arguments: loads of 5 seconds, all scenarios (limits, deliver, publish, read, start, idle, overload).
 # Latencies are in microseconds; in lines with `offered_per_s` they count from when a request was due. cpu_us is
 # processor time of the instance for each request that was taken, settled_cpu_us until whatever follows the log has
-# caught up, too; client_cpu_us is what the load generator took; both shares of `overload` are of the capacity found
-# before and afterwards, since the log grows meanwhile. The limits per address and peer are off
+# caught up, too; client_cpu_us is what the load generator took; the shares of `overload` are of the mean of the
+# capacities found before and afterwards, and of each, since the log grows meanwhile. The limits per address and peer are off
 # (--requests-per-second 0, --actor-requests-per-second 0, --peer-deliveries-per-second 0): all comes from one address.
 # BENCH_BIN is a directory with `bench_http`, `bench_log` and `fedsx`; without it they are built (release).
 # BENCH_ACTORS=10000 makes a log with so many actors for `idle`; 0 leaves that out. TMPDIR is the disk that is measured.

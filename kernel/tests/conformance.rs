@@ -57,8 +57,8 @@ suite! {
         firsts_and_bodies_are_checked, reads_at_every_boundary, reads_while_writing, reopening,
         a_batch_of_one, a_batch_of_ten_thousand, bodies_of_every_size, one_body_in_many_streams,
         once_keys, the_admission_state;
-    table: scans_at_every_boundary, batches_are_atomic, values_of_every_size, reopening,
-        writing_from_many_threads;
+    table: scans_at_every_boundary, all_below_a_prefix_are_removed, batches_are_atomic,
+        values_of_every_size, reopening, writing_from_many_threads;
     service: appends_and_answers, bodies_once_and_positions_dense, repeated_bodies,
         local_recipients_share_the_batch, once_keys_race, once_keys_outlive_a_restart,
         position_races, refusals_leave_no_trace, a_panicking_guard, neighbours_in_a_group,

@@ -77,9 +77,6 @@ impl FromStr for Build {
     }
 }
 
-/// Keys that are removed in one step.
-const PAGE: usize = 1000;
-
 /// The keys of one build of one projection.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
@@ -119,7 +116,8 @@ impl Layout {
     }
 
     pub(crate) fn wipe_old_changes(&self, table: &dyn Table) -> Result<(), StoreError> {
-        wipe_prefix(table, &self.old_changes())
+        table.remove_all(&self.old_changes())?;
+        Ok(())
     }
 
     pub(crate) fn reach(&self) -> Vec<u8> {
@@ -150,7 +148,8 @@ impl Layout {
     /// behind is not taken for a state.
     pub(crate) fn wipe(&self, table: &dyn Table) -> Result<(), StoreError> {
         table.apply(vec![(self.checkpoint_key(), None)])?;
-        wipe_prefix(table, self.root.as_bytes())
+        table.remove_all(self.root.as_bytes())?;
+        Ok(())
     }
 }
 
@@ -201,7 +200,8 @@ impl Builds<'_> {
     /// Removes everything of this projection.
     pub(crate) fn wipe(&self, table: &dyn Table) -> Result<(), StoreError> {
         self.wipe_others(table, &[])?;
-        wipe_prefix(table, format!("{}\0", self.0).as_bytes())
+        table.remove_all(format!("{}\0", self.0).as_bytes())?;
+        Ok(())
     }
 
     /// Removes every build that is not among these.
@@ -214,7 +214,7 @@ impl Builds<'_> {
             let name = name.iter().take_while(|byte| **byte != 0).count();
             let root = key.get(..builds.len() + name + 1).unwrap_or(&key).to_vec();
             if !keep.iter().any(|kept| kept.as_bytes() == root) {
-                wipe_prefix(table, &root)?;
+                table.remove_all(&root)?;
             }
             // No key of a build goes on with 0xff after its root.
             after = Some([root.as_slice(), &[0xff]].concat());
@@ -231,17 +231,6 @@ fn read_build(table: &dyn Table, key: &[u8]) -> Result<Option<Build>, StoreError
     let Some(bytes) = table.get(key)? else { return Ok(None) };
     let build = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
     build.map(Some).ok_or_else(|| damaged(key, "not a build"))
-}
-
-fn wipe_prefix(table: &dyn Table, prefix: &[u8]) -> Result<(), StoreError> {
-    // From where the last page ended: what was removed is still passed by until the table has forgotten it.
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let page = table.scan(prefix, after.as_deref(), PAGE)?;
-        let Some((last, _)) = page.last() else { return Ok(()) };
-        after = Some(last.clone());
-        table.apply(page.into_iter().map(|(key, _)| (key, None)).collect())?;
-    }
 }
 
 pub(crate) fn encode(key: &[u8], value: &Value) -> Result<Vec<u8>, StoreError> {

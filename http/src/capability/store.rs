@@ -100,14 +100,8 @@ impl Capabilities {
     pub fn forget(ledger: &dyn Table) -> Result<u64, StoreError> {
         let mut known = 0;
         for prefix in [REVOKED, USES, KNOWN] {
-            loop {
-                let page = ledger.scan(prefix, None, 500)?;
-                if page.is_empty() {
-                    break;
-                }
-                known += if prefix == KNOWN { page.len() as u64 } else { 0 };
-                ledger.apply(page.into_iter().map(|(key, _)| (key, None)).collect())?;
-            }
+            let removed = ledger.remove_all(prefix)?;
+            known += if prefix == KNOWN { removed } else { 0 };
         }
         Ok(known)
     }

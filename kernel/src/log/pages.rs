@@ -2,7 +2,7 @@
 //!
 //! Whoever follows the log asks for the records that come next. Those who are far from its end and
 //! at about the same place get the same page, decoded once; they stay together because they take
-//! turns.
+//! turns (`turns`).
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::entry::{Record, Records};
 use super::store::StoreError;
-use super::turns::Turns;
 
 /// Pages that are kept while somebody catches up.
 const KEPT: usize = 4;
@@ -32,12 +31,11 @@ pub(super) struct Pages {
     kept: Mutex<VecDeque<Arc<Page>>>,
     /// Whether a page was asked for since somebody at the end of the log looked.
     used: AtomicBool,
-    pub(super) turns: Turns,
 }
 
 impl Pages {
     pub(super) fn new() -> Self {
-        Self { kept: Mutex::default(), used: AtomicBool::new(false), turns: Turns::new() }
+        Self { kept: Mutex::default(), used: AtomicBool::new(false) }
     }
 
     /// Whether who stands at a position has far to go.

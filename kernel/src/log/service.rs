@@ -15,7 +15,7 @@ use super::head::HeadFile;
 use super::pages::Pages;
 use super::recent::Recent;
 use super::store::{FreeSpace, LogStore, Storage, StoreError};
-use super::turns::Turn;
+use super::turns::{Turn, Turns};
 use super::writer::{Request, Writer};
 use crate::activity::{Activity, Body};
 use crate::cid::Cid;
@@ -93,6 +93,7 @@ struct Inner {
     waited_us: Arc<AtomicU64>,
     storage: Arc<dyn Storage>,
     pages: Pages,
+    turns: Turns,
     lane: Lane,
     recent: Arc<Recent>,
     /// Why the writer takes nothing any more.
@@ -150,6 +151,7 @@ impl Log {
                 waited_us,
                 storage,
                 pages: Pages::new(),
+                turns: Turns::new(),
                 lane: Lane::default(),
                 recent,
                 poisoned,
@@ -310,7 +312,7 @@ impl Log {
     /// Waits for the turn of a follower that stands at a position to read on; at the end of the log
     /// there are no turns. So those who catch up stay together, and share what they read.
     pub async fn turn(&self, at: u64) -> Option<Turn> {
-        if Pages::is_far(self.head(), at) { self.inner.pages.turns.turn(at).await } else { None }
+        if Pages::is_far(self.head(), at) { self.inner.turns.turn(at).await } else { None }
     }
 
     /// Up to `limit` records of a stream from a position on.

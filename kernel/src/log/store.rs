@@ -141,7 +141,23 @@ pub trait Table: Send + Sync + 'static {
     /// Applies all writes or none. Ledgers are durable after the next [`Storage::sync`],
     /// projections after [`Storage::settle`]; a crash before takes the last writes back.
     fn apply(&self, writes: Vec<TableWrite>) -> Result<(), StoreError>;
+    /// Removes all entries whose keys start with `prefix`, some at a time; gives how many those were.
+    fn remove_all(&self, prefix: &[u8]) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        // From where the last ones ended: a table may pass by what was removed for a while.
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let some = self.scan(prefix, after.as_deref(), REMOVED_AT_ONCE)?;
+            let Some((last, _)) = some.last() else { return Ok(removed) };
+            after = Some(last.clone());
+            removed += some.len() as u64;
+            self.apply(some.into_iter().map(|(key, _)| (key, None)).collect())?;
+        }
+    }
 }
+
+/// Entries that are removed in one step.
+const REMOVED_AT_ONCE: usize = 1000;
 
 /// The room on the device that a store lies on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -91,13 +91,8 @@ impl<'a> Kept<'a> {
     /// Throws everything away, the coverage first.
     pub(super) fn forget(&self) -> Result<(), StoreError> {
         self.table.apply(vec![(self.coverage_key(), None)])?;
-        loop {
-            let page = self.table.scan(&self.prefix(), None, PAGE)?;
-            if page.is_empty() {
-                return Ok(());
-            }
-            self.table.apply(page.into_iter().map(|(key, _)| (key, None)).collect())?;
-        }
+        self.table.remove_all(&self.prefix())?;
+        Ok(())
     }
 
     pub(super) fn damaged(&self, what: &str, reason: impl Into<String>) -> StoreError {

@@ -94,6 +94,23 @@ pub fn scans_at_every_boundary<P: Provider>() {
     }
 }
 
+pub fn all_below_a_prefix_are_removed<P: Provider>() {
+    let provider = P::open();
+    for table in tables(&provider) {
+        let key = |number: u32| [b"of ".as_slice(), &number.to_be_bytes()].concat();
+        for part in 0..5 {
+            let some = (part * 500..(part + 1) * 500).map(|number| put(&key(number), b"one"));
+            table.apply(some.collect()).unwrap();
+        }
+        table.apply(vec![put(b"of", b"before"), put(b"on", b"after")]).unwrap();
+        assert_eq!(table.remove_all(b"of ").unwrap(), 2500);
+        assert_eq!(table.remove_all(b"of ").unwrap(), 0);
+        let left = table.scan(b"", None, 10).unwrap();
+        let expected = [(b"of".to_vec(), b"before".to_vec()), (b"on".to_vec(), b"after".to_vec())];
+        assert_eq!(left, expected);
+    }
+}
+
 pub fn batches_are_atomic<P: Provider>() {
     let provider = P::open();
     for table in tables(&provider) {
